@@ -1,0 +1,262 @@
+"""The command line: ``python -m training explore | fit | evaluate | export | activate``."""
+
+import argparse
+import csv
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the backend's greetings would tear the progress bar
+
+from training import data, recipes, versions
+from training.data import Digits, Split
+from training.errors import TrainingError
+from training.progress import ProgressBar
+
+# The heavy libraries are imported by the commands that need them, so that --help and mistakes answer at once.
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns 0, or 2 after one line on standard error that says what to mend."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (TrainingError, versions.VersionError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"training: {error.filename or 'a file'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ntraining: stopped; the same command goes on from the last epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def explore(options: argparse.Namespace) -> None:
+    """Print the shapes and label counts of the data, and draw its first nine images."""
+    from training import plots
+
+    digits = _load(options)
+    for name, split in (("training", digits.train), ("test", digits.test)):
+        images, counts = split.images, [int((split.labels == digit).sum()) for digit in range(10)]
+        print(
+            f"{name}: images {images.shape} {images.dtype} {images.min()} to {images.max()}, "
+            f"labels {split.labels.shape}"
+        )
+        print("  " + ", ".join(f"{digit}: {count:,}" for digit, count in enumerate(counts)))
+    plots.samples(digits.train, options.output)
+    print(f"the first nine training images: {options.output}")
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Train a recipe, measure the result through the service, and publish it as the next version."""
+    recipe = recipes.find(options.recipe)
+    if options.epochs is not None:
+        recipe = dataclasses.replace(recipe, epochs=options.epochs, average=min(recipe.average, options.epochs))
+    digits = _load(options)
+    run = options.run or Path("runs") / f"{recipe.name}-{options.seed}{'-final' if options.final else ''}"
+    published = run / "published"
+    from training import export
+
+    if options.fresh:
+        export.renew(run)
+    if published.exists():
+        raise TrainingError(
+            f"{run} is done: version {published.read_text().strip()}. Pass --fresh to train it again, or another --seed"
+        )
+    from training.fit import fit as train
+
+    (learned, validation), split = (
+        ((digits.train, None), "test") if options.final else (digits.held_out(), "validation")
+    )
+    measured = digits.test if validation is None else validation
+    trained = train(
+        recipe, learned, validation, run, seed=options.seed, precision=options.precision, report=ProgressBar()
+    )
+    candidate = run / "candidate"
+    export.renew(candidate)
+    export.stage(
+        trained.network,
+        candidate,
+        recipe=recipe.as_dict(),
+        seed=options.seed,
+        precision=options.precision,
+        epochs=recipe.epochs,
+        training_seconds=round(sum(row["seconds"] for row in trained.history), 1),
+        data={"train": learned.digest(), split: measured.digest()},
+    )
+    _report(candidate, measured, split, trained.history)
+    number = _publish(candidate, options)
+    published.write_text(f"{number}\n")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Measure a version again and show the figure beside the one in its card."""
+    from training.evaluate import evaluate as measure
+
+    folder = options.models / str(options.version)
+    card = versions.verify(folder).card
+    split = options.split or next(iter(card.metrics), "test")
+    digits = _load(options)
+    evaluation = measure(folder, digits.test if split == "test" else digits.held_out()[1])
+    metrics = evaluation.metrics()
+    print(
+        f"version {options.version} on {split}: {metrics.correct:,} of {metrics.images:,} right, "
+        f"accuracy {metrics.accuracy:.2%}, nll {metrics.nll:.4f}"
+    )
+    for digit in range(10):
+        of_digit = evaluation.labels == digit
+        if of_digit.any():
+            right = int((evaluation.digits[of_digit] == digit).sum())
+            print(f"  {digit}: {right:,} of {int(of_digit.sum()):,}")
+    if split in card.metrics:
+        told = card.metrics[split]
+        same = "the same" if told == metrics else f"{told.correct:,} right, nll {told.nll:.4f}"
+        print(f"its card says: {same}")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Make a version of a Keras file, measured where there is data."""
+    from training import export as exporting
+
+    network = exporting.adopt(options.file, options.pixels)
+    candidate = Path("runs") / f"export-{options.file.stem}"
+    exporting.renew(candidate)
+    try:
+        digits: Digits | None = _load(options)
+    except TrainingError as error:
+        print(f"not measured: {error}", file=sys.stderr)
+        digits = None
+    exporting.stage(network, candidate, data={"test": digits.test.digest()} if digits else {})
+    if digits:
+        _report(candidate, digits.test, "test", [])
+    _publish(candidate, options)
+
+
+def activate(options: argparse.Namespace) -> None:
+    """Let another version serve from the next start on."""
+    versions.activate(options.models, options.version)
+    print(f"version {options.version} serves from the next start of the service on")
+
+
+def _load(options: argparse.Namespace) -> Digits:
+    return data.load(options.data, verify=options.verify)
+
+
+def _report(candidate: Path, split: Split, name: str, history: list[dict[str, float]]) -> None:
+    """Measure a staged version, write the figures into its card and draw its report."""
+    from training import plots
+    from training.evaluate import evaluate as measure
+
+    evaluation = measure(candidate, split)
+    metrics = evaluation.metrics()
+    card = versions.card_of(candidate)
+    (candidate / versions.CARD).write_text(dataclasses.replace(card, metrics={name: metrics}).to_json())
+    report = candidate / "report"
+    plots.confusion(evaluation, report / "confusion.png")
+    plots.mistakes(evaluation, split, report / "mistakes.png")
+    if history:
+        plots.curves(history, report / "curves.png")
+        with (report / "history.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, history[0])
+            writer.writeheader()
+            writer.writerows(history)
+    print(
+        f"{name}: {metrics.correct:,} of {metrics.images:,} right, accuracy {metrics.accuracy:.2%}, "
+        f"nll {metrics.nll:.4f}"
+    )
+
+
+def _publish(candidate: Path, options: argparse.Namespace) -> int:
+    number = versions.publish(candidate, options.models)
+    print(f"published as version {number}: {options.models / str(number)}")
+    if options.activate:
+        versions.activate(options.models, number)
+    serving = versions.current(options.models)
+    if serving != number:
+        print(f"version {serving} still serves; `python -m training activate {number}` changes that")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="Trains and measures networks for Digits.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        added.set_defaults(command=command)
+        return added
+
+    def add_data(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--data", type=Path, help="folder of the four MNIST files; else DIGITS_DATA, else a download")
+        to.add_argument("--no-verify", dest="verify", action="store_false", help="take other data in this format")
+
+    def add_models(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--models", type=Path, default=Path("models/digits"), help="folder of the versions")
+
+    def add_publishing(to: argparse.ArgumentParser) -> None:
+        add_models(to)
+        to.add_argument("--activate", action="store_true", help="let the new version serve")
+
+    exploring = add("explore", explore)
+    add_data(exploring)
+    exploring.add_argument("--output", type=Path, default=Path("runs/samples.png"), help="the picture to draw")
+
+    fitting = add("fit", fit)
+    fitting.add_argument("recipe", nargs="?", default="default", help=f"one of: {', '.join(recipes.RECIPES)}")
+    add_data(fitting)
+    add_publishing(fitting)
+    fitting.add_argument("--seed", type=_at_least(0), default=0)
+    fitting.add_argument("--epochs", type=_at_least(1), help="instead of the recipe's own number")
+    fitting.add_argument(
+        "--final",
+        action="store_true",
+        help="learn from all training images and measure on the test set; "
+        "without it the last 10,000 are held out and measured on",
+    )
+    fitting.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16"),
+        default="float32",
+        help="of the arithmetic in training; bfloat16 is faster on processors that have it",
+    )
+    fitting.add_argument("--run", type=Path, help="folder of the checkpoints; default runs/RECIPE-SEED")
+    fitting.add_argument("--fresh", action="store_true", help="start over instead of going on")
+
+    evaluating = add("evaluate", evaluate)
+    evaluating.add_argument("version", type=_at_least(1))
+    add_data(evaluating)
+    add_models(evaluating)
+    evaluating.add_argument("--split", choices=("test", "validation"), help="default: what its card was measured on")
+
+    exporting = add("export", export)
+    exporting.add_argument("file", type=Path, help="a Keras file that maps 28x28 to ten softmax outputs")
+    add_data(exporting)
+    add_publishing(exporting)
+    exporting.add_argument(
+        "--pixels",
+        choices=("0..255", "0..1", "-1..1"),
+        default="0..255",
+        help="range of the numbers that the network was trained on",
+    )
+
+    activating = add("activate", activate)
+    activating.add_argument("version", type=_at_least(1))
+    add_models(activating)
+    return parser
+
+
+def _at_least(least: int) -> Any:
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text!r}")
+        return int(text)
+
+    return whole_number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

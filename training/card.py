@@ -1,0 +1,78 @@
+"""The model card: what is written beside every version, and read by training and service alike.
+
+Standard library only, so that the service can import it without anything of training's.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+FORMAT = 1
+
+
+class CardError(ValueError):
+    """A card that cannot be read; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a version scored on images that it never learned from, measured through the serving engine.
+
+    images, correct: counts. nll: mean negative logarithm of the probability given to the true label.
+    """
+
+    images: int
+    correct: int
+    accuracy: float
+    nll: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """One version of the model.
+
+    version: 0 while unpublished. created: UTC, ISO 8601. recipe: all settings, None for a network made
+    elsewhere. data: SHA-256 of each split that was learned from or measured on. metrics: by split, ``test``
+    or ``validation``. parent: the version that training started from. verdict: of the gate, where one decided.
+    files: SHA-256 of each artifact.
+    """
+
+    created: str
+    parameters: int
+    files: dict[str, str]
+    libraries: dict[str, str]
+    name: str = "digits"
+    version: int = 0
+    recipe: dict[str, Any] | None = None
+    seed: int | None = None
+    precision: str | None = None
+    epochs: int | None = None
+    training_seconds: float | None = None
+    data: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, Metrics] = field(default_factory=dict)
+    parent: int | None = None
+    verdict: dict[str, Any] | None = None
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT} | dataclasses.asdict(self), indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str | bytes) -> "Card":
+        """Raises CardError when the text is not a card of this format."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise CardError(f"it is not JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise CardError("it is not a JSON object")
+        if values.pop("format", None) != FORMAT:
+            raise CardError(f"its format is not {FORMAT}")
+        try:
+            values["metrics"] = {split: Metrics(**found) for split, found in values.get("metrics", {}).items()}
+            card = Card(**values)
+        except (TypeError, AttributeError) as error:
+            raise CardError(f"its fields are not those of a card ({error})") from None
+        if not isinstance(card.files, dict) or not isinstance(card.version, int):
+            raise CardError("files or version is of the wrong type")
+        return card

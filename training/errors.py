@@ -1,0 +1,5 @@
+"""What training can refuse: every expected failure is a ``TrainingError`` whose text says what to do."""
+
+
+class TrainingError(Exception):
+    """A failure that the person at the command line can mend; its text is all that they see."""

@@ -1,0 +1,261 @@
+"""Trains a recipe's network, with a checkpoint after every epoch from which a killed run goes on."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from training.augment import Augment
+from training.data import Split
+from training.errors import TrainingError
+from training.network import build
+from training.progress import Progress
+from training.recipes import Optimiser, Recipe
+
+Epoch = dict[str, float]
+RECALIBRATION_BATCHES, RECALIBRATION_BATCH = 40, 500
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A float32 network without optimiser state, and one row of figures an epoch."""
+
+    network: keras.Model
+    history: list[Epoch]
+
+
+def fit(
+    recipe: Recipe,
+    train: Split,
+    validation: Split | None,
+    run: Path,
+    *,
+    seed: int,
+    precision: str = "float32",
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Train ``recipe`` on ``train``; go on from the checkpoint in ``run`` where there is one.
+
+    Order, views, dropout and initial weights follow from ``seed`` alone and are part of the checkpoint,
+    so a run gives the same network twice on one machine, interrupted or not.
+    validation: measured after every epoch, never learned from.
+    Raises TrainingError when ``run`` holds a run with other settings.
+    """
+    make_deterministic(seed)
+    run.mkdir(parents=True, exist_ok=True)
+    _claim(run, recipe, train, validation, seed=seed, precision=precision)
+
+    network = build(recipe, precision=precision, seed=seed)
+    views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
+    learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
+    batches = -(-len(train) // recipe.batch)
+    learner.compile(
+        optimizer=_optimiser(recipe.optimiser, steps=batches * recipe.epochs),
+        loss=_loss(recipe),
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA's convolutions are several times slower on a CPU
+    )
+    learner.optimizer.build(learner.trainable_variables)
+    state = _State(learner, network, run / "checkpoint.npz")
+    state.restore()
+
+    images, targets = train.images[..., None], keras.utils.to_categorical(train.labels, 10)
+    held_out = (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
+    progress = _Reporter(report, recipe.epochs, batches)
+    for epoch in range(len(state.history), recipe.epochs):
+        started = time.monotonic()
+        order = np.random.default_rng([seed, epoch]).permutation(len(images))
+        logs = learner.fit(
+            images[order],
+            targets[order],
+            batch_size=recipe.batch,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,
+            validation_data=held_out,
+            validation_batch_size=500,
+            callbacks=[progress],
+            verbose=0,
+        ).history
+        row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in sorted(logs.items())}
+        state.advance(
+            row | {"seconds": round(time.monotonic() - started, 2)},
+            averaging=epoch >= recipe.epochs - recipe.average,
+        )
+
+    final = build(recipe, seed=seed)
+    final.set_weights(state.final_weights())
+    if state.averaged:
+        recalibrate(final, images, seed=seed)
+    return Trained(final, state.history)
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed Python, numpy and the backend, and choose the backend's repeatable operations."""
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+
+
+def recalibrate(network: keras.Model, images: NDArray[np.uint8], *, seed: int) -> None:
+    """Measure batch normalisation's means and variances anew, over plain training images.
+
+    Averaged weights give other activations than any network whose statistics were kept.
+    images: uint8 (n, 28, 28, 1).
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    chosen = np.random.default_rng(seed).permutation(len(images))[: RECALIBRATION_BATCHES * RECALIBRATION_BATCH]
+    for number, start in enumerate(range(0, len(chosen), RECALIBRATION_BATCH)):
+        for layer in layers:
+            layer.momentum = number / (number + 1)  # a plain mean over the batches
+        network(images[chosen[start : start + RECALIBRATION_BATCH]], training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+class _State:
+    """Everything that the next epoch depends on, kept in one file that is replaced whole."""
+
+    def __init__(self, learner: keras.Model, network: keras.Model, path: Path) -> None:
+        self.learner, self.network, self.path = learner, network, path
+        self.history: list[Epoch] = []
+        self.averaged = 0
+        self.sums = [np.zeros_like(weights, dtype="float64") for weights in network.get_weights()]
+
+    def _variables(self) -> list[keras.Variable]:
+        # learner.variables also holds the seed generators' states, without which a resumed run would differ.
+        return [*self.learner.variables, *self.learner.optimizer.variables]
+
+    def restore(self) -> None:
+        if not self.path.exists():
+            return
+        with np.load(self.path) as saved:
+            progress = json.loads(str(saved["progress"]))
+            for index, variable in enumerate(self._variables()):
+                variable.assign(saved[f"variable_{index}"])
+            self.sums = [saved[f"sum_{index}"] for index in range(len(self.sums))]
+        self.history, self.averaged = progress["history"], progress["averaged"]
+
+    def advance(self, row: Epoch, *, averaging: bool) -> None:
+        self.history.append(row)
+        if averaging:
+            self.averaged += 1
+            self.sums = [total + w for total, w in zip(self.sums, self.network.get_weights(), strict=True)]
+        arrays = {f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
+        arrays |= {f"sum_{i}": total for i, total in enumerate(self.sums)}
+        progress = json.dumps({"history": self.history, "averaged": self.averaged})
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, progress=np.array(progress), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+    def final_weights(self) -> list[NDArray[Any]]:
+        if not self.averaged:
+            weights: list[NDArray[Any]] = self.network.get_weights()
+            return weights
+        return [(total / self.averaged).astype("float32") for total in self.sums]
+
+
+def _claim(run: Path, recipe: Recipe, train: Split, validation: Split | None, *, seed: int, precision: str) -> None:
+    """Write down what this run is, or check that the run found there is the same."""
+    settings = {
+        "recipe": recipe.digest(),
+        "seed": seed,
+        "precision": precision,
+        "train": train.digest(),
+        "validation": validation.digest() if validation else None,
+        "backend": keras.backend.backend(),
+    }
+    path = run / "run.json"
+    if not path.exists():
+        path.write_text(json.dumps(settings, indent=2))
+        return
+    found = json.loads(path.read_text())
+    if found != settings:
+        other = ", ".join(sorted(name for name in settings if found.get(name) != settings[name]))
+        raise TrainingError(
+            f"{run} holds a run that differs in: {other}. Choose another folder with --run, "
+            "or pass --fresh to start over there"
+        )
+
+
+def _optimiser(settings: Optimiser, *, steps: int) -> keras.Optimizer:
+    options: dict[str, Any] = {"learning_rate": _rate(settings, steps)}
+    if settings.momentum is not None:
+        options |= {"momentum": settings.momentum, "nesterov": True}
+    if settings.weight_decay is not None:
+        options["weight_decay"] = settings.weight_decay
+    return getattr(keras.optimizers, settings.name)(**options)
+
+
+def _rate(settings: Optimiser, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if settings.schedule == "constant":
+        return settings.rate
+    warmup = int(steps * settings.warmup)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=settings.rate * 0.01,
+        warmup_target=settings.rate,
+        warmup_steps=warmup,
+        decay_steps=steps - warmup,
+        alpha=settings.floor,
+    )
+
+
+def _loss(recipe: Recipe) -> keras.losses.Loss:
+    if recipe.label_smoothing:
+        return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    return keras.losses.get(recipe.loss)
+
+
+class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Turns Keras's callbacks into Progress, with the time left from the steps of this process."""
+
+    def __init__(self, report: Callable[[Progress], None], epochs: int, batches: int) -> None:
+        super().__init__()
+        self.report, self.epochs, self.batches = report, epochs, batches
+        self.started: float | None = None
+        self.steps = self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.epoch = epoch
+        if self.started is None:
+            self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self.steps += 1
+        if batch + 1 < self.batches:  # the last one is reported by on_epoch_end, with the validation figures
+            self._send(batch + 1, logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._send(self.batches, logs or {})
+
+    def _send(self, batch: int, logs: dict[str, float]) -> None:
+        assert self.started is not None
+        left = (self.epochs - self.epoch) * self.batches - batch
+        self.report(
+            Progress(
+                epoch=self.epoch + 1,
+                epochs=self.epochs,
+                batch=batch,
+                batches=self.batches,
+                loss=float(logs["loss"]),
+                accuracy=float(logs["accuracy"]),
+                val_loss=logs.get("val_loss"),
+                val_accuracy=logs.get("val_accuracy"),
+                seconds_left=(time.monotonic() - self.started) / self.steps * left,
+            )
+        )

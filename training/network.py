@@ -1,0 +1,37 @@
+"""One function that builds any recipe's network."""
+
+import keras
+
+from training.recipes import Conv, Dense, Dropout, Flatten, Layer, MaxPool, Recipe, Softmax
+
+
+def build(recipe: Recipe, *, precision: str = "float32", seed: int = 0) -> keras.Model:
+    """The recipe's network: uint8 (n, 28, 28, 1) in, float32 (n, 10) softmax probabilities out.
+
+    precision: a Keras dtype policy; weights are float32 under ``mixed_bfloat16`` too.
+    """
+    policy = keras.DTypePolicy(precision)
+    image = keras.Input((28, 28, 1), dtype="uint8", name="image")
+    x = keras.layers.Rescaling(recipe.scaling.scale, recipe.scaling.offset, dtype=policy, name="scaling")(image)
+    for number, layer in enumerate(recipe.layers):
+        x = _add(layer, x, policy, seed=seed * 1000 + number)
+    return keras.Model(image, x, name=recipe.name.replace("-", "_"))
+
+
+def _add(layer: Layer, x: keras.KerasTensor, policy: keras.DTypePolicy, *, seed: int) -> keras.KerasTensor:
+    match layer:
+        case Conv(filters, window, stride, padding, batch_norm, activation):
+            x = keras.layers.Conv2D(filters, window, stride, padding, use_bias=not batch_norm, dtype=policy)(x)
+            if batch_norm:
+                x = keras.layers.BatchNormalization(momentum=0.9, dtype=policy)(x)
+            return keras.layers.Activation(activation, dtype=policy)(x) if activation else x
+        case MaxPool(window):
+            return keras.layers.MaxPooling2D(window, dtype=policy)(x)
+        case Flatten():
+            return keras.layers.Flatten(dtype=policy)(x)
+        case Dropout(rate):
+            return keras.layers.Dropout(rate, seed=seed, dtype=policy)(x)
+        case Dense(units, activation):
+            return keras.layers.Dense(units, activation, dtype=policy)(x)
+        case Softmax():
+            return keras.layers.Softmax(dtype="float32", name="probabilities")(x)

@@ -1,0 +1,93 @@
+"""The pictures of a report, each from plain arrays to one PNG file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
+
+from training.data import Split
+from training.evaluate import Evaluation
+
+MISTAKES_ROWS, MISTAKES_COLUMNS = 6, 10
+
+
+def samples(split: Split, path: Path) -> None:
+    """The first nine images with their labels, three by three."""
+    figure = Figure(figsize=(5, 5.4), layout="constrained")
+    for axes, image, label in zip(figure.subplots(3, 3).flat, split.images, split.labels, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(str(label))
+        axes.set_axis_off()
+    _save(figure, path)
+
+
+def curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Loss and accuracy by epoch: what was learned from, and what was held out where there was any."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for key, label, colour in ((name, "training", "tab:red"), (f"val_{name}", "validation", "tab:green")):
+            if key in history[0]:
+                axes.plot(epochs, [row[key] for row in history], color=colour, label=label, marker=".")
+        axes.set(xlabel="epoch", ylabel=name)
+        # Losses run over orders of magnitude; for accuracy the distance to 1 does.
+        axes.set_yscale("log" if name == "loss" else "logit")
+        axes.minorticks_off()
+        if name == "accuracy":
+            ticks = [0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]
+            low, high = axes.get_ylim()
+            axes.set_yticks([t for t in ticks if low <= t <= high], [f"{t:.1%}" for t in ticks if low <= t <= high])
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def confusion(evaluation: Evaluation, path: Path) -> None:
+    """True digit against answer, counts; the diagonal is left pale so that mistakes stand out."""
+    counts: NDArray[np.int64] = confusion_matrix(evaluation.labels, evaluation.digits, labels=range(10))
+    mistakes = counts.copy()
+    np.fill_diagonal(mistakes, 0)
+    figure = Figure(figsize=(6.4, 6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mistakes, cmap="Reds", vmax=max(int(mistakes.max()) * 1.4, 1))
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=9 if row != column else 8)
+    metrics = evaluation.metrics()
+    axes.set(
+        xticks=range(10),
+        yticks=range(10),
+        xlabel="answer",
+        ylabel="digit",
+        title=f"{metrics.correct:,} of {metrics.images:,} right: {metrics.accuracy:.2%}",
+    )
+    _save(figure, path)
+
+
+def mistakes(evaluation: Evaluation, split: Split, path: Path) -> None:
+    """The wrong answers, surest first: label, answer and its probability over each image."""
+    confidence = evaluation.probabilities.max(axis=1)
+    wrong = np.flatnonzero(evaluation.digits != evaluation.labels)
+    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][: MISTAKES_ROWS * MISTAKES_COLUMNS]
+    rows = max(1, -(-len(shown) // MISTAKES_COLUMNS))
+    figure = Figure(figsize=(MISTAKES_COLUMNS * 1.1, rows * 1.35 + 0.5), layout="constrained")
+    grid: Any = figure.subplots(rows, MISTAKES_COLUMNS, squeeze=False).flat
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, index in zip(grid, shown, strict=False):
+        axes.imshow(split.images[index], cmap="gray", vmin=0, vmax=255)
+        answer = f"{evaluation.digits[index]} ({confidence[index]:.0%})"
+        axes.set_title(f"{evaluation.labels[index]} read as\n{answer}", fontsize=8)
+    figure.suptitle(
+        f"{len(wrong)} wrong of {len(split):,}" + (f", the surest {len(shown)}" * (len(wrong) > len(shown)))
+    )
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,142 @@
+"""Model versions on disk: ``<folder>/<n>/`` and ``<folder>/CURRENT``, always whole.
+
+A version is written beside its place, synced, then renamed; CURRENT is replaced the same way. So nobody
+ever sees half of one. Standard library only: training publishes and the service reads by these functions.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.card import Card, CardError
+
+KERAS, GRAPH, WEIGHTS, CARD = "model.keras", "model.xml", "model.bin", "card.json"
+ARTIFACTS = (KERAS, GRAPH, WEIGHTS)
+CURRENT = "CURRENT"
+
+
+class VersionError(Exception):
+    """A version that cannot be used; the text names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version whose files were compared with the digests in its card."""
+
+    path: Path
+    card: Card
+
+
+def numbers(folder: Path) -> list[int]:
+    """All versions in the folder, lowest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+
+
+def current(folder: Path) -> int:
+    """The number of the version that serves. Raises VersionError when CURRENT is missing or says nonsense."""
+    path = folder / CURRENT
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VersionError(f"{path}: {_why(error)}; it must hold the number of the version to serve") from None
+    if not text.isdecimal():
+        raise VersionError(f"{path} holds {text[:40]!r}; it must hold the number of the version to serve")
+    return int(text)
+
+
+def card_of(path: Path) -> Card:
+    """The card in a version's folder. Raises VersionError when it is missing or damaged."""
+    try:
+        return Card.from_json((path / CARD).read_bytes())
+    except (OSError, CardError) as error:
+        raise VersionError(f"{path / CARD}: {_why(error)}") from None
+
+
+def verify(path: Path) -> Version:
+    """Read a version's card and compare every artifact with its digest.
+
+    Raises VersionError that names the first file that is missing or differs.
+    """
+    card = card_of(path)
+    if path.name.isdecimal() and card.version != int(path.name):
+        raise VersionError(f"{path / CARD}: it is the card of version {card.version}")
+    for name in ARTIFACTS:
+        if name not in card.files:
+            raise VersionError(f"{path / CARD}: it has no digest of {name}")
+        try:
+            found = digest(path / name)
+        except OSError as error:
+            raise VersionError(f"{path / name}: {_why(error)}") from None
+        if found != card.files[name]:
+            raise VersionError(f"{path / name}: its SHA-256 is {found[:12]}…, the card says {card.files[name][:12]}…")
+    return Version(path, card)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish(staged: Path, folder: Path) -> int:
+    """Make the version staged in one folder the next number in another, and return that number.
+
+    ``staged`` stays as it is. Where nothing serves yet, the new version becomes CURRENT.
+    Raises VersionError when the staged files do not match their card.
+    """
+    card = verify(staged).card
+    folder.mkdir(parents=True, exist_ok=True)
+    incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder))
+    try:
+        shutil.copytree(staged, incoming, dirs_exist_ok=True)
+        incoming.chmod(0o755)  # mkdtemp's folders are for one user alone
+        number = (numbers(folder) or [0])[-1]
+        while True:
+            number += 1
+            (incoming / CARD).write_text(dataclasses.replace(card, version=number).to_json())
+            for path in [*incoming.rglob("*"), incoming]:
+                _sync(path)
+            try:
+                incoming.rename(folder / str(number))
+                break
+            except OSError as error:  # somebody else took this number meanwhile
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    _sync(folder)
+    if not (folder / CURRENT).exists():
+        activate(folder, number)
+    return number
+
+
+def activate(folder: Path, number: int) -> None:
+    """Let CURRENT name another version. Raises VersionError, changing nothing, when that one is not sound."""
+    verify(folder / str(number))
+    descriptor, name = tempfile.mkstemp(prefix=".current-", dir=folder)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{number}\n")
+        os.fchmod(descriptor, 0o644)
+        file.flush()
+        os.fsync(descriptor)
+    Path(name).replace(folder / CURRENT)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _why(error: Exception) -> str:
+    return error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
