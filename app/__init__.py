@@ -1,0 +1,1 @@
+"""The web service: pictures of handwritten digits in, digits with probabilities out."""

@@ -1,0 +1,1 @@
+"""HTTP in, domain call, HTTP out; nothing is decided here."""

@@ -1,0 +1,68 @@
+"""Around every request: its id, its line in the log, its metrics, and the last resort for errors."""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http import problems
+
+_log = logging.getLogger("digits.access")
+
+# An id from outside goes into the log, so it must be short and plain.
+_PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+_CLIENT_LEFT = 499  # nginx's number for a client that hung up; it is logged and counted, never sent
+
+
+class Access:
+    """ASGI middleware. Leaves ``request_id`` in the request's state, and finds ``version`` there if a route put it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given.decode() if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope["state"]
+        state["request_id"] = request_id
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = _CLIENT_LEFT
+        except Exception:
+            _log.exception("unexpected error", extra={"request_id": request_id})
+            if status:
+                raise  # the reply has begun: all that is left is to break the connection
+            await problems.unexpected(request_id)(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            route = scope.get("route")
+            state["metrics"].request(scope["method"], getattr(route, "path", "other"), status, seconds)
+            _log.info(
+                "request",
+                extra={
+                    "request_id": request_id,
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 2),
+                    "version": state.get("version"),
+                },
+            )

@@ -1,0 +1,101 @@
+"""What the documentation page shows: bodies that can be sent as they stand, and the replies to expect.
+
+Request bodies are read by our own code, so they are described here instead of being derived from types.
+"""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel
+
+from app.http import schemas
+from app.http.problems import MEDIA_TYPE
+from app.vision.decode import MEDIA_TYPES
+
+# A seven of 28x28 pixels, light on dark, as a PNG file.
+SEVEN = (
+    "iVBORw0KGgoAAAANSUhEUgAAABwAAAAcCAAAAABXZoBIAAAAxUlEQVR42mNgGDaAEUoz/Wdk5uDhERHmkhJU4E1+j6xG8dzFe8++/Pz7/////////3OA"
+    "iLJAKHk95n//fnz+/OrL298RTLsOo5ruYK8jx8fJzMDAkPP/iy4uR3A/+T8Lpwvz/r8RxyUn/Px/I06NJf9fCeGS47r7fwJOjfH/fmjgkmO7+n8NIy5J"
+    "47//7HCaOvX/LU6cznnxPxOnxpB/n6VxSq76vxynHPfL/7E4JR3/fZNCEWBCYjszXnyOU6f+Xh8SEhgA46xEAHlpWqQAAAAASUVORK5CYII="
+)
+_PIXELS = np.asarray(Image.open(io.BytesIO(base64.b64decode(SEVEN)))).tolist()
+
+_FILE = {"type": "string", "format": "binary", "description": "A picture."}
+_BASE64 = {"type": "string", "format": "byte", "description": "A picture in base64; a data: URL will do too."}
+_NUMBERS = {
+    "type": "array",
+    "minItems": 28,
+    "maxItems": 28,
+    "items": {
+        "type": "array",
+        "minItems": 28,
+        "maxItems": 28,
+        "items": {"type": "number", "minimum": 0, "maximum": 255},
+    },
+    "description": "28 rows of 28 numbers, 0 for the ground and 255 for ink.",
+}
+
+
+def _object(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": [name], "properties": {name: schema}, "additionalProperties": False}
+
+
+def _list(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": schema}
+
+
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": content}}
+
+
+PREDICT = _body(
+    {
+        "multipart/form-data": {"schema": {**_object("file", _FILE), "additionalProperties": True}},
+        "application/json": {
+            "schema": {"oneOf": [_object("image", _BASE64), _object("pixels", _NUMBERS)]},
+            "examples": {
+                "image": {"summary": "A picture in base64", "value": {"image": SEVEN}},
+                "pixels": {"summary": "28 rows of 28 numbers", "value": {"pixels": _PIXELS}},
+            },
+        },
+        **{media_type: {"schema": _FILE} for media_type in MEDIA_TYPES},
+    }
+)
+
+PREDICT_BATCH = _body(
+    {
+        "multipart/form-data": {"schema": {**_object("file", _list(_FILE)), "additionalProperties": True}},
+        "application/json": {
+            "schema": {"oneOf": [_object("images", _list(_BASE64)), _object("pixels", _list(_NUMBERS))]},
+            "examples": {
+                "images": {
+                    "summary": "Pictures in base64; the second cannot be read",
+                    "value": {"images": [SEVEN, "aGVsbG8="]},
+                },
+                "pixels": {"summary": "Images as numbers", "value": {"pixels": [_PIXELS]}},
+            },
+        },
+    }
+)
+
+_FAILURES = {
+    404: "There is no such version.",
+    413: "The body, the batch or a picture is too large.",
+    415: "A type of body or of picture that is not read here.",
+    422: "What was sent is not as expected; `detail` says what to send.",
+    500: "The version on disk is damaged.",
+}
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problem replies, for a route's ``responses``."""
+    content = {MEDIA_TYPE: {"schema": schemas.Problem.model_json_schema()}}
+    return {status: {"description": _FAILURES[status], "content": content} for status in statuses}
+
+
+def responses(model: type[BaseModel], description: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The good reply and the problem replies, for a route's ``responses``."""
+    return {200: {"model": model, "description": description}, **failures(*statuses)}

@@ -1,0 +1,44 @@
+"""Prometheus metrics of one service process."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Requests, latencies, batch sizes and the version serving. One registry an app: nothing is global."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("method", "path", "status")
+        self._requests = Counter("digits_requests", "Requests answered.", labels, registry=self._registry)
+        self._seconds = Histogram(
+            "digits_request_seconds",
+            "Time from a request's headers to the end of its reply.",
+            ("path",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._batches = Histogram(
+            "digits_batch_images", "Images in one run of the network.", buckets=_IMAGES, registry=self._registry
+        )
+        self._version = Gauge("digits_model_version", "The version that serves.", ("name",), registry=self._registry)
+
+    def request(self, method: str, path: str, status: int, seconds: float) -> None:
+        """path: the route's pattern, never the raw path, so that the number of series is bounded."""
+        self._requests.labels(method, path, str(status)).inc()
+        self._seconds.labels(path).observe(seconds)
+
+    def batch(self, images: int) -> None:
+        self._batches.observe(images)
+
+    def serving(self, name: str, version: int) -> None:
+        self._version.labels(name).set(version)
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus's text format."""
+        return generate_latest(self._registry)

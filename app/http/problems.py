@@ -1,0 +1,106 @@
+"""Every failure as application/problem+json (RFC 9457), one shape for all."""
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+_log = logging.getLogger("digits")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a kind of failure looks like from outside. ``type`` is stable: programs may rely on it."""
+
+    status: int
+    slug: str
+    title: str
+
+    @property
+    def type(self) -> str:
+        return f"urn:digits:problem:{self.slug}"
+
+    def body(self, detail: str, request_id: str | None = None) -> dict[str, Any]:
+        body = {"type": self.type, "title": self.title, "status": self.status, "detail": detail}
+        return body | ({"request_id": request_id} if request_id else {})
+
+
+PROBLEMS: dict[type[errors.DigitsError], Problem] = {
+    errors.MalformedBody: Problem(422, "malformed-body", "The body is not as expected"),
+    errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),
+    errors.BatchTooLarge: Problem(413, "batch-too-large", "Too many images in one call"),
+    errors.UnsupportedMediaType: Problem(415, "unsupported-media-type", "This type of body carries no image"),
+    errors.NotAnImage: Problem(422, "not-an-image", "The image cannot be read"),
+    errors.UnsupportedImage: Problem(415, "unsupported-image", "This image format is not read here"),
+    errors.TooManyPixels: Problem(413, "too-many-pixels", "The image has too many pixels"),
+    errors.BlankImage: Problem(422, "blank-image", "The image is blank"),
+    errors.VersionNotFound: Problem(404, "version-not-found", "There is no such version"),
+    errors.ModelError: Problem(500, "damaged-version", "The version on disk is damaged"),
+}
+
+
+def describe(error: errors.DigitsError) -> Problem:
+    """The problem for an error, or for the nearest of its base classes that has one."""
+    return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
+
+
+def response(problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        orjson.dumps(problem.body(detail, request_id)), problem.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+async def on_digits_error(request: Request, error: Exception) -> Response:
+    """Expected failures: their text was written for the user, but for a damaged version's, which names paths."""
+    assert isinstance(error, errors.DigitsError)
+    problem, detail = describe(error), str(error)
+    if problem.status >= 500:
+        _log.error(detail)
+        detail = "the version on disk is damaged; the log of the service says which file and why"
+    # What is still coming of a body that is too large would be read to its end, however long, to save the connection.
+    headers = {"connection": "close"} if isinstance(error, errors.BodyTooLarge) else None
+    return response(problem, detail, request.state.request_id, headers)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """What the framework refuses: unknown paths and wrong methods."""
+    status, headers = int(getattr(error, "status_code", 500)), getattr(error, "headers", None)
+    path, method = request.url.path, request.method
+    detail = {
+        404: f"there is nothing at {path}; /docs lists all calls",
+        405: f"{path} does not take {method}; it takes {(headers or {}).get('Allow', 'another method')}",
+    }.get(status, str(getattr(error, "detail", "")))
+    return response(_generic(status), detail, request.state.request_id, headers)
+
+
+async def on_validation_error(request: Request, error: Exception) -> Response:
+    """A path or query parameter of the wrong kind."""
+    assert isinstance(error, RequestValidationError)
+    detail = "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()
+    )
+    problem = Problem(422, "invalid-parameter", "A parameter is not as expected")
+    return response(problem, detail, request.state.request_id)
+
+
+def unexpected(request_id: str) -> Response:
+    """Anything else: the log has it, the user gets the id to ask about and nothing of the inside."""
+    return response(
+        _generic(500),
+        "something went wrong inside the service; try again, and report the request id if it stays",
+        request_id,
+    )
+
+
+def _generic(status: int) -> Problem:
+    phrase = HTTPStatus(status).phrase
+    return Problem(status, phrase.lower().replace(" ", "-"), phrase)
