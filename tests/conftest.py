@@ -1,0 +1,111 @@
+"""Fixtures: the service in this process, the service as a process of its own, and data."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.samples import write_idx
+from training.data import Digits, load
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = ROOT / "models" / "digits"
+
+
+@dataclass
+class Server:
+    """The service as its users start it."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(30)
+
+    def resident_bytes(self) -> int:
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def command(port: int) -> list[str]:
+    return [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", str(port)]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
+    return plain | {"DIGITS_MODELS": str(SHIPPED)} | settings
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+Start = Callable[..., Server]
+
+
+def _servers(folder: Path) -> Iterator[Start]:
+    servers: list[Server] = []
+
+    def start(**settings: str) -> Server:
+        port, log = free_port(), folder / f"server-{len(servers)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command(port), env=environment(**settings), cwd=ROOT, stdout=output, stderr=output
+            )
+        server = Server(process, f"http://127.0.0.1:{port}", log)
+        servers.append(server)
+        for _ in range(600):
+            try:
+                if httpx.get(f"{server.url}/health/ready").is_success:
+                    return server
+            except httpx.TransportError:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.05)
+        raise AssertionError(f"not ready: {log.read_text()}")
+
+    yield start
+    for server in servers:
+        server.process.kill()
+        server.process.wait()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Start]:
+    """Starts servers with the settings given, and ends them with the test."""
+    yield from _servers(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of one server with the shipped version and default settings, for tests that do it no harm."""
+    servers = _servers(tmp_path_factory.mktemp("server"))
+    server = next(servers)()
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+    next(servers, None)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Digits:
+    """The real MNIST; without DIGITS_DATA the test is skipped."""
+    folder = os.environ.get("DIGITS_DATA")
+    if not folder:
+        pytest.skip("needs MNIST: set DIGITS_DATA to a folder of its four files")
+    return load(Path(folder))
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in MNIST's format: 600 training and 100 test images, drawn by us."""
+    return write_idx(tmp_path_factory.mktemp("data"), 600, 100)

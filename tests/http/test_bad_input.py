@@ -1,0 +1,180 @@
+"""Everything that can be wrong with a request: its status, what the reply says, and that the server goes on."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Server, Start
+from tests.http.test_predictions import SEVEN, pixels
+from tests.samples import base64_of, draw, encode
+from tests.vision.test_decode import png_header
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+def _a_good_upload_afterwards(client: httpx.Client) -> Iterator[None]:
+    yield
+    assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+
+
+def check(reply: httpx.Response, status: int, *words: str) -> dict[str, Any]:
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = reply.json()
+    assert list(problem) == ["type", "title", "status", "detail", "request_id"]
+    assert problem["status"] == status
+    assert problem["type"].startswith("urn:digits:problem:")
+    assert problem["request_id"] == reply.headers["x-request-id"]
+    for word in words:
+        assert word in problem["detail"]
+    return problem
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_forms_without_an_image(client: httpx.Client, path: str) -> None:
+    check(client.post(path, files={"image": SEVEN}), 422, "'file'", "'image'")
+    check(client.post(path, data={"file2": "x"}, files={"other": b""}), 422, "'file'")
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    check(client.post(path, content=b"--x--\r\n", headers=form), 422, "'file'")
+    check(client.post(path, content=b"", headers=form), 422, "cut short")
+    check(client.post(path, content=b"nonsense", headers=form), 422, "multipart")
+    check(client.post(path, content=SEVEN, headers={"content-type": "multipart/form-data"}), 422, "boundary")
+
+
+def test_a_form_cut_short(client: httpx.Client) -> None:
+    request = client.build_request("POST", "/predict", files={"file": SEVEN})
+    body, headers = request.read(), {"content-type": request.headers["content-type"]}
+    for length in range(0, len(body) - 4, 23):
+        check(client.post("/predict", content=body[:length], headers=headers), 422)
+
+
+def test_two_files_for_one_prediction(client: httpx.Client) -> None:
+    check(client.post("/predict", files=[("file", SEVEN), ("file", SEVEN)]), 422, "2 fields", "/predict/batch")
+
+
+def test_an_empty_file(client: httpx.Client) -> None:
+    check(client.post("/predict", files={"file": b""}), 422, "empty")
+    check(client.post("/predict", content=b"", headers={"content-type": "image/png"}), 422, "empty")
+    check(client.post("/predict", json={"image": ""}), 422, "empty")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", ["JSON"]),
+        (b"{", ["JSON"]),
+        (b"[]", ["object"]),
+        (b"{}", ["'image' or 'pixels'"]),
+        (b'{"picture": ""}', ["'image' or 'pixels'", "'picture'"]),
+        (b'{"image": "", "pixels": []}', ["one field"]),
+        (b'{"image": 7}', ["image", "base64"]),
+        (b'{"image": "%%%"}', ["image", "base64"]),
+        (b'{"image": "\xff"}', ["JSON"]),
+        (b'{"pixels": 7}', ["pixels", "28 rows"]),
+        (b'{"pixels": []}', ["pixels has 0 rows", "28 rows"]),
+        (b'{"pixels": [' + b"[]," * 27 + b"[]]}", ["pixels[0]", "28"]),
+        (b"[" * 100_000, ["JSON"]),
+    ],
+)
+def test_json_of_the_wrong_shape(client: httpx.Client, body: bytes, words: list[str]) -> None:
+    check(client.post("/predict", content=body, headers=JSON), 422, *words)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "256", "1e999", '"9"', "null", "true", "[]"])
+def test_pixels_out_of_range(client: httpx.Client, value: str) -> None:
+    rows = [["0"] * 28 for _ in range(28)]
+    rows[3][7] = value
+    body = '{"pixels": [' + ",".join(f"[{','.join(row)}]" for row in rows) + "]}"
+    check(client.post("/predict", content=body.encode(), headers=JSON), 422, "pixels[3][7]", "0")
+
+
+def test_pixels_from_0_to_1_are_noticed(client: httpx.Client) -> None:
+    scaled = [[value / 255 for value in row] for row in pixels()]
+    check(client.post("/predict", json={"pixels": scaled}), 422, "multiply by 255")
+
+
+def test_what_is_not_an_image_or_a_damaged_one(client: httpx.Client) -> None:
+    check(client.post("/predict", files={"file": ("x.png", b"hello", "image/png")}), 422, "not an image")
+    check(client.post("/predict", files={"file": SEVEN[: len(SEVEN) // 2]}), 422, "cut short")
+    corrupt = bytearray(SEVEN)
+    corrupt[60] ^= 0xFF
+    check(client.post("/predict", files={"file": bytes(corrupt)}), 422, "corrupt")
+
+
+def test_types_that_are_not_read(client: httpx.Client) -> None:
+    check(client.post("/predict", files={"file": ("x.txt", b"hello", "text/plain")}), 415, "text/plain", "PNG, JPEG")
+    check(client.post("/predict", files={"file": b"%PDF-1.7"}), 415, "PDF", "PNG, JPEG")
+    check(client.post("/predict", content=b"<svg/>", headers={"content-type": "image/svg+xml"}), 415, "SVG", "PNG")
+    check(client.post("/predict", content=b"hello", headers={"content-type": "text/plain"}), 415, "text/plain", "file")
+    check(client.post("/predict", content=b"hello"), 415, "no type", "file")
+    check(client.post("/predict/batch", content=SEVEN, headers={"content-type": "image/png"}), 415, "image/png")
+
+
+def test_a_body_over_the_limit_declared_or_streamed(client: httpx.Client) -> None:
+    large = bytes(5 * 1024 * 1024 + 1)
+    headers = {"content-type": "image/png"}
+    check(client.post("/predict", content=large, headers=headers), 413, "5,242,880")
+    check(client.post("/predict", content=iter([large[: 2**20]] * 6), headers=headers), 413, "5,242,880")
+    check(client.post("/predict/batch", files={"file": large}), 413, "5,242,880")
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_all_read(client: httpx.Client) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 10**9:
+            sent += 2**20
+            yield bytes(2**20)
+
+    try:
+        reply = client.post("/predict", content=endless(), headers={"content-type": "image/png"})
+    except httpx.TransportError:
+        pass  # the server hung up on what was still coming
+    else:
+        check(reply, 413)
+    assert sent < 200 * 2**20
+
+
+@pytest.mark.parametrize("size", [(5001, 5000), (60_000, 60_000)])
+def test_decompression_bombs(client: httpx.Client, size: tuple[int, int]) -> None:
+    check(client.post("/predict", files={"file": png_header(*size)}), 413, "pixels", "smaller")
+
+
+def test_blank_images(client: httpx.Client) -> None:
+    for color in ("white", "black", (90, 90, 90)):
+        check(client.post("/predict", files={"file": encode(draw(1, ground=color, ink=color))}), 422, "blank")
+    check(client.post("/predict", json={"pixels": [[0] * 28] * 28}), 422, "blank")
+
+
+def test_too_many_images_in_a_batch(client: httpx.Client) -> None:
+    check(client.post("/predict/batch", files=[("file", b"")] * 1001), 413, "1,000")
+    check(client.post("/predict/batch", json={"images": [""] * 1001}), 413, "1,000")
+    assert len(client.post("/predict/batch", files=[("file", b"")] * 1000).json()["predictions"]) == 1000
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"images": []}, {"images": base64_of(SEVEN)}, {"pixels": 3}, {"image": base64_of(SEVEN)}]
+)
+def test_a_batch_of_the_wrong_shape(client: httpx.Client, body: dict[str, Any]) -> None:
+    word = "pixels" if "pixels" in body else "images"
+    check(client.post("/predict/batch", json=body), 422, word)
+
+
+def test_paths_and_methods_that_do_not_exist(client: httpx.Client) -> None:
+    check(client.get("/nothing"), 404, "/docs")
+    reply = client.get("/predict")
+    check(reply, 405, "POST")
+    assert reply.headers["allow"] == "POST"
+
+
+def test_limits_come_from_the_environment(start_server: Start) -> None:
+    server: Server = start_server(DIGITS_MAX_BODY="2KiB", DIGITS_MAX_PIXELS="1000", DIGITS_MAX_BATCH="2")
+    with httpx.Client(base_url=server.url) as other:
+        check(other.post("/predict", files={"file": bytes(3000)}), 413, "2,048")
+        check(other.post("/predict", files={"file": encode(draw(1, (40, 40)))}), 413, "40 x 40", "1,000")
+        check(other.post("/predict/batch", files=[("file", b"")] * 3), 413, "2 images")
+        assert other.post("/predict", files={"file": SEVEN}).json()["digit"] == 7

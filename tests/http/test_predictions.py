@@ -1,0 +1,113 @@
+"""Predictions over HTTP: every form that is taken, and what comes back."""
+
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.samples import IMAGES, base64_of, draw, encode, handwritten
+
+DRAWN = {"seven.png": 7, "seven-28x28.png": 7, "three.jpg": 3, "five.webp": 5, "two.gif": 2}
+SEVEN = (IMAGES / "seven-28x28.png").read_bytes()
+
+
+def pixels(content: bytes = SEVEN) -> list[list[int]]:
+    import io
+
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(content))).tolist()  # type: ignore[no-any-return]
+
+
+def check_reading(reading: dict[str, Any]) -> None:
+    probabilities = reading["probabilities"]
+    assert len(probabilities) == 10
+    assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+    assert reading["digit"] == int(np.argmax(probabilities))
+    assert reading["confidence"] == max(probabilities)
+
+
+@pytest.mark.parametrize(("name", "digit"), DRAWN.items())
+def test_a_file_in_a_form(client: httpx.Client, name: str, digit: int) -> None:
+    reply = client.post("/predict", files={"file": (IMAGES / name).read_bytes()})
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "application/json"
+    reading = reply.json()
+    assert list(reading) == ["digit", "confidence", "probabilities", "model"]
+    assert reading["digit"] == digit
+    assert reading["model"]["name"] == "digits"
+    check_reading(reading)
+
+
+def test_every_form_of_one_image_gives_the_same_reply(client: httpx.Client) -> None:
+    replies = [
+        client.post("/predict", files={"file": SEVEN}),
+        client.post("/predict", files={"file": ("x", SEVEN, "application/octet-stream")}),
+        client.post("/predict", files=[("note", (None, b"ignored")), ("file", SEVEN)]),
+        client.post("/predict", content=SEVEN, headers={"content-type": "image/png"}),
+        client.post("/predict", content=SEVEN, headers={"content-type": "image/png; charset=binary"}),
+        client.post("/predict", json={"image": base64_of(SEVEN)}),
+        client.post("/predict", json={"image": f"data:image/png;base64,{base64_of(SEVEN)}"}),
+        client.post("/predict", json={"pixels": pixels()}),
+        client.post("/predict", json={"pixels": [[float(v) for v in row] for row in pixels()]}),
+    ]
+    assert [reply.status_code for reply in replies] == [200] * len(replies)
+    assert len({reply.content for reply in replies}) == 1
+
+
+def test_all_ten_digits_in_any_colours(client: httpx.Client) -> None:
+    for digit in range(10):
+        for ground, ink in (("white", "black"), ("black", "white"), ((250, 245, 220), (20, 40, 130))):
+            content = encode(draw(digit, (220, 300), ground, ink))
+            assert client.post("/predict", files={"file": content}).json()["digit"] == digit
+
+
+def test_a_batch_is_answered_in_order_and_like_single_images(client: httpx.Client) -> None:
+    random = np.random.default_rng(2)
+    contents = [encode(handwritten(n % 10, random)) for n in range(150)]
+    reply = client.post("/predict/batch", files=[("file", content) for content in contents]).json()
+    assert list(reply) == ["predictions", "model"]
+    assert len(reply["predictions"]) == 150
+    for content, reading in zip(contents, reply["predictions"], strict=True):
+        check_reading(reading)
+        single = client.post("/predict", files={"file": content}).json()
+        assert reading["digit"] == single["digit"]
+        assert reading["probabilities"] == pytest.approx(single["probabilities"], abs=1e-5)
+    same = client.post("/predict/batch", json={"images": [base64_of(content) for content in contents]})
+    assert same.json() == reply
+    same = client.post("/predict/batch", json={"pixels": [pixels(content) for content in contents]})
+    assert same.json() == reply
+
+
+def test_bad_images_of_a_batch_have_their_own_errors(client: httpx.Client) -> None:
+    blank = encode(draw(1, ground="white", ink="white"))
+    contents = [SEVEN, b"hello", blank, SEVEN, SEVEN[:100], b"%PDF-1.4", b""]
+    entries = client.post("/predict/batch", files=[("file", content) for content in contents]).json()["predictions"]
+    assert [entry.get("digit") for entry in entries] == [7, None, None, 7, None, None, None]
+    statuses = [entry["error"]["status"] for entry in entries if "error" in entry]
+    assert statuses == [422, 422, 422, 415, 422]
+    assert entries[2]["error"]["type"] == "urn:digits:problem:blank-image"
+
+    entries = client.post("/predict/batch", json={"images": ["?", 5, base64_of(SEVEN)]}).json()["predictions"]
+    assert "images[0]" in entries[0]["error"]["detail"]
+    assert "images[1]" in entries[1]["error"]["detail"]
+    assert entries[2]["digit"] == 7
+
+    entries = client.post("/predict/batch", json={"pixels": [pixels(), [[1]]]}).json()["predictions"]
+    assert entries[0]["digit"] == 7
+    assert "pixels[1]" in entries[1]["error"]["detail"]
+
+
+def test_a_batch_of_bad_images_alone(client: httpx.Client) -> None:
+    reply = client.post("/predict/batch", files=[("file", b"hello")])
+    assert reply.status_code == 200
+    assert [list(entry) for entry in reply.json()["predictions"]] == [["error"]]
+
+
+def test_probabilities_are_written_so_that_float32_comes_back(client: httpx.Client) -> None:
+    text = client.post("/predict", files={"file": SEVEN}).text
+    for number in json.loads(text, parse_float=str)["probabilities"]:
+        assert np.float32(number) == np.float32(float(np.float32(number)))
+        assert len(number.replace("-", "").replace(".", "").lstrip("0").partition("e")[0]) <= 9

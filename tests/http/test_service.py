@@ -1,0 +1,124 @@
+"""Models, health, metrics, the log and the documentation of the running service."""
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import SHIPPED, Start
+from tests.http.test_bad_input import check
+from tests.http.test_predictions import SEVEN
+from training import versions
+
+
+def test_models_lists_every_version_and_which_serves(client: httpx.Client) -> None:
+    models = client.get("/models").json()["models"]
+    assert [model["version"] for model in models] == versions.numbers(SHIPPED)
+    assert [model["version"] for model in models if model["serving"]] == [versions.current(SHIPPED)]
+    assert models[0]["name"] == "digits"
+
+
+def test_a_version_shows_its_card(client: httpx.Client) -> None:
+    number = versions.current(SHIPPED)
+    model = client.get(f"/models/{number}").json()
+    assert model["serving"] is True
+    assert model["card"]["files"] == versions.card_of(SHIPPED / str(number)).files
+    assert model["recipe"] == model["card"]["recipe"]["name"]
+
+
+def test_versions_that_do_not_exist(client: httpx.Client) -> None:
+    check(client.get("/models/999"), 404, "999")
+    check(client.get("/models/first"), 422, "version")
+
+
+def test_health(client: httpx.Client) -> None:
+    assert client.get("/health/live").json() == {"status": "alive"}
+    ready = client.get("/health/ready").json()
+    assert ready == {"status": "ready", "model": {"name": "digits", "version": versions.current(SHIPPED)}}
+
+
+def metric(text: str, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_metrics_count_requests_latencies_and_batches(client: httpx.Client) -> None:
+    names = (
+        'digits_requests_total{method="POST",path="/predict",status="200"}',
+        'digits_requests_total{method="POST",path="/predict",status="422"}',
+        'digits_requests_total{method="GET",path="other",status="404"}',
+        'digits_request_seconds_count{path="/predict"}',
+        "digits_batch_images_count",
+        "digits_batch_images_sum",
+    )
+    before = client.get("/metrics").text
+    client.post("/predict", files={"file": SEVEN})
+    client.post("/predict", files={"file": b""})
+    client.get("/nothing/at/all")
+    client.post("/predict/batch", files=[("file", SEVEN)] * 70)
+    reply = client.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain")
+    assert [metric(reply.text, name) - metric(before, name) for name in names] == [1, 1, 1, 2, 3, 71]
+    assert metric(reply.text, 'digits_model_version{name="digits"}') == versions.current(SHIPPED)
+
+
+def test_the_log_has_one_json_line_a_request(start_server: Start) -> None:
+    server = start_server()
+    with httpx.Client(base_url=server.url) as client:
+        ours = client.post("/predict", files={"file": SEVEN}, headers={"x-request-id": "mine-1"})
+        other = client.get("/nothing", headers={"x-request-id": "two\twords"})
+    server.stop()
+    assert ours.headers["x-request-id"] == "mine-1"
+    assert re.fullmatch("[0-9a-f]{32}", other.headers["x-request-id"])
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    requests = {line["request_id"]: line for line in lines if line["message"] == "request"}
+    line = requests["mine-1"]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/predict", 200)
+    assert line["version"] == versions.current(SHIPPED)
+    assert line["duration_ms"] > 0
+    assert requests[other.headers["x-request-id"]]["status"] == 404
+
+
+def test_the_documentation_page_needs_no_other_host(client: httpx.Client) -> None:
+    assert client.get("/").headers["location"] == "/docs"
+    page = client.get("/docs").text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert sources
+    for source in sources:
+        assert source.startswith("/"), source
+        assert client.get(source).is_success
+
+
+def _operations(client: httpx.Client) -> dict[tuple[str, str], Any]:
+    paths = client.get("/openapi.json").json()["paths"]
+    return {(method, path): operation for path, methods in paths.items() for method, operation in methods.items()}
+
+
+def test_every_call_is_documented(client: httpx.Client) -> None:
+    operations = _operations(client)
+    assert set(operations) == {
+        ("post", "/predict"),
+        ("post", "/predict/batch"),
+        ("get", "/models"),
+        ("get", "/models/{version}"),
+        ("get", "/health/live"),
+        ("get", "/health/ready"),
+        ("get", "/metrics"),
+    }
+    for operation in operations.values():
+        assert operation["summary"]
+        assert operation["description"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_the_worked_examples_work(client: httpx.Client, path: str) -> None:
+    operation = _operations(client)["post", path]
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+    assert len(examples) == 2
+    for example in examples.values():
+        reply = client.post(path, json=example["value"])
+        assert reply.status_code == 200
+        first = reply.json()["predictions"][0] if path == "/predict/batch" else reply.json()
+        assert first["digit"] == 7

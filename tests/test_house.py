@@ -1,0 +1,127 @@
+"""What may import what, and that serving needs nothing of training's."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, environment
+
+STANDARD_ONLY = {"training.card", "training.versions"}  # what the service shares with training
+
+# Each layer and those below it; arrows point down only.
+MAY_IMPORT = {
+    "app.main": {"app", "training"},
+    "app.lifespan": {"app", "training"},
+    "app.logs": set(),
+    "app.http": {"app.http", "app.vision", "app.inference", "app.settings", "app.errors", "training"},
+    "app.vision": {"app.vision", "app.errors"},
+    "app.inference": {"app.inference", "app.errors", "training"},
+    "app.settings": set(),
+    "app.errors": set(),
+    "training": {"training"},
+}
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = [path for package in ("app", "training") for path in (ROOT / package).rglob("*.py")]
+    return [(".".join(path.relative_to(ROOT).with_suffix("").parts), path) for path in found]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize(("module", "path"), modules())
+def test_arrows_point_down(module: str, path: Path) -> None:
+    layer = next((layer for layer in MAY_IMPORT if f"{module}.".startswith(f"{layer}.")), None)
+    if layer is None:
+        assert module == "app.__init__"
+        return
+    for name in imported(path):
+        top = name.partition(".")[0]
+        if top in ("app", "training") and name not in ("app", "training"):
+            assert any(f"{name}.".startswith(f"{below}.") for below in MAY_IMPORT[layer]), f"{module} imports {name}"
+        if top == "training" and module.startswith("app."):
+            assert name == "training" or any(name.startswith(shared) for shared in STANDARD_ONLY), name
+
+
+@pytest.mark.parametrize("module", sorted(STANDARD_ONLY))
+def test_what_the_service_shares_with_training_is_standard_library_only(module: str) -> None:
+    for name in imported(ROOT / (module.replace(".", "/") + ".py")):
+        assert name.partition(".")[0] in {*sys.stdlib_module_names, "training"}
+
+
+def serving_requirements() -> set[str]:
+    """All distributions that an installation without extras brings, by following what each requires."""
+    from packaging.requirements import Requirement
+
+    found: set[str] = set()
+
+    def follow(name: str, extras: set[str]) -> None:
+        for text in importlib.metadata.requires(name) or []:
+            requirement = Requirement(text)
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras | {""}):
+                key = re.sub(r"[-_.]+", "-", requirement.name).lower()
+                if key not in found:
+                    found.add(key)
+                    follow(requirement.name, set(requirement.extras))
+
+    follow("digits", set())
+    return found
+
+
+def test_a_serving_installation_brings_no_training_libraries() -> None:
+    brought = serving_requirements()
+    assert "openvino" in brought
+    assert not brought & {"tensorflow", "tensorflow-cpu", "keras", "matplotlib", "scikit-learn", "httpx", "scipy"}
+
+
+def test_the_service_runs_on_a_serving_installation(tmp_path: Path) -> None:
+    """A folder with links to just those packages and nothing else on the path: start, and read a digit."""
+    for name in serving_requirements():
+        for file in importlib.metadata.files(name) or []:
+            top, source = file.parts[0], Path(str(file.locate()))
+            if top != ".." and not (tmp_path / top).is_symlink() and top != "__pycache__":
+                (tmp_path / top).symlink_to(Path(str(source)[: -len(str(file))]) / top)
+    for package in ("app", "training"):
+        (tmp_path / package).symlink_to(ROOT / package)
+    about = next(Path(sysconfig.get_path("purelib")).glob("digits-*.dist-info"))
+    (tmp_path / about.name).symlink_to(about)
+    program = """
+import asyncio, sys
+sys.path[:] = [path for path in sys.path if "site-packages" not in path] + [sys.argv[1]]
+from app.main import create_app
+from app.vision.read import read
+app = create_app()
+
+async def main():
+    async with app.router.lifespan_context(app) as state:
+        image = read(open(sys.argv[2], "rb").read(), 10**6)
+        print((await state["live"].batcher.predict(image[None])).argmax())
+
+asyncio.run(main())
+for name in ("tensorflow", "keras", "matplotlib", "sklearn", "httpx", "scipy"):
+    assert name not in sys.modules, name
+    try:
+        __import__(name)
+    except ImportError:
+        continue
+    raise AssertionError(name + " can be imported")
+"""
+    arguments = [sys.executable, "-I", "-c", program, str(tmp_path), str(ROOT / "tests/images/seven.png")]
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "7"

@@ -1,0 +1,136 @@
+"""The service as a process: how it starts, how it refuses to, how it leaves."""
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import SHIPPED, Start, command, environment, free_port
+from tests.http.test_predictions import SEVEN
+from training import versions
+
+
+def test_memory_and_libraries(start_server: Start) -> None:
+    server = start_server()
+    with httpx.Client(base_url=server.url) as client:
+        for _ in range(50):
+            client.post("/predict", files={"file": SEVEN})
+        client.post("/predict/batch", files=[("file", SEVEN)] * 500)
+    assert server.resident_bytes() < 220_000_000
+    loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "openvino" in loaded
+    assert "site-packages/tensorflow" not in loaded
+    assert "keras" not in loaded
+
+
+def test_sigterm_finishes_what_is_running(start_server: Start) -> None:
+    server = start_server()
+    replies: list[httpx.Response] = []
+
+    def send() -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            replies.append(client.post("/predict/batch", files=[("file", SEVEN)] * 1000))
+
+    senders = [threading.Thread(target=send) for _ in range(3)]
+    for sender in senders:
+        sender.start()
+    metrics = httpx.Client(base_url=server.url)
+    while "digits_batch_images_count 0.0" in metrics.get("/metrics").text:  # until the engine is at work
+        time.sleep(0.001)
+    metrics.close()
+    server.stop()
+    for sender in senders:
+        sender.join()
+    assert [reply.status_code for reply in replies] == [200] * 3
+    assert all(len(reply.json()["predictions"]) == 1000 for reply in replies)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.url)
+
+
+def refused_start(**settings: str) -> str:
+    """Start a server that must not start; its last line."""
+    done = subprocess.run(
+        command(free_port()), env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    message = json.loads(done.stderr.splitlines()[-1])["message"]
+    assert isinstance(message, str)
+    return message
+
+
+def flip_byte(name: str) -> Callable[[Path], None]:
+    def damage(version: Path) -> None:
+        content = bytearray((version / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (version / name).write_bytes(content)
+
+    return damage
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda version: (version / name).unlink()
+
+
+def halve(name: str) -> Callable[[Path], None]:
+    def damage(version: Path) -> None:
+        content = (version / name).read_bytes()
+        (version / name).write_bytes(content[: len(content) // 2])
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (flip_byte("model.keras"), "model.keras"),
+        (flip_byte("model.bin"), "model.bin"),
+        (halve("model.bin"), "model.bin"),
+        (halve("model.xml"), "model.xml"),
+        (remove("model.xml"), "model.xml"),
+        (remove("card.json"), "card.json"),
+        (halve("card.json"), "card.json"),
+        (shutil.rmtree, "card.json"),
+        (lambda version: (version.parent / "CURRENT").unlink(), "CURRENT"),
+        (lambda version: (version.parent / "CURRENT").write_text("9"), "9"),
+        (lambda version: (version.parent / "CURRENT").write_text("one\n"), "CURRENT"),
+    ],
+)
+def test_a_damaged_version_stops_the_start(tmp_path: Path, damage: Callable[[Path], None], name: str) -> None:
+    models = tmp_path / "digits"
+    shutil.copytree(SHIPPED, models)
+    damage(models / str(versions.current(models)))
+    message = refused_start(DIGITS_MODELS=str(models))
+    assert name in message
+    assert str(models) in message
+
+
+def test_no_models_at_all(tmp_path: Path) -> None:
+    assert "CURRENT" in refused_start(DIGITS_MODELS=str(tmp_path / "nowhere"))
+
+
+def test_a_graph_of_another_network_stops_the_start(tmp_path: Path) -> None:
+    """The digests are right, but the graph was not made from this model.keras."""
+    models = tmp_path / "digits"
+    shutil.copytree(SHIPPED, models)
+    version = models / str(versions.current(models))
+    graph = (version / "model.xml").read_text()
+    source = versions.card_of(version).files["model.keras"]
+    assert source in graph
+    (version / "model.xml").write_text(graph.replace(source, "0" * 64))
+    card = json.loads((version / "card.json").read_text())
+    card["files"]["model.xml"] = versions.digest(version / "model.xml")
+    (version / "card.json").write_text(json.dumps(card))
+    assert "model.keras" in refused_start(DIGITS_MODELS=str(models))
+
+
+def test_settings_that_are_wrong() -> None:
+    message = refused_start(DIGITS_MAX_BODY="much", DIGITS_THREADS="0")
+    assert "DIGITS_MAX_BODY" in message
+    assert "DIGITS_THREADS" in message

@@ -1,0 +1,91 @@
+"""Bytes that are no picture, or a hostile one."""
+
+import struct
+import zlib
+
+import pytest
+
+from app.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedImage
+from app.vision.decode import load, open_image
+from tests.samples import draw, encode
+
+KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims this size and holds next to nothing."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cut_short_anywhere(kind: str) -> None:
+    content = encode(draw(8), kind)
+    whole = load(open_image(content, 10**6)).convert("L").tobytes()
+    for share in (0.02, 0.1, 0.3, 0.5, 0.8, 0.95):
+        try:
+            image = load(open_image(content[: int(len(content) * share)], 10**6))
+        except NotAnImage:
+            continue
+        # A JPEG's or GIF's tail may hold nothing that is needed; then the picture must be whole.
+        assert image.convert("L").tobytes() == whole
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", KINDS)
+def test_flipped_bytes_never_raise_anything_else(kind: str) -> None:
+    import random
+
+    content, dice = encode(draw(8, (60, 60)), kind), random.Random(7)
+    for _ in range(300):
+        damaged = bytearray(content)
+        for _ in range(dice.randint(1, 8)):
+            damaged[dice.randrange(len(damaged))] = dice.randrange(256)
+        try:
+            load(open_image(bytes(damaged), 10**6))
+        except ImageError:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"%PDF-1.7 ...", "PDF"),
+        (b"  <svg xmlns=", "SVG"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+        (b"P5 2 2 255 abcd", "PGM"),
+        (b"8BPS\0\1", "Photoshop"),
+    ],
+)
+def test_other_formats_are_named_and_the_allowed_ones_listed(content: bytes, word: str) -> None:
+    with pytest.raises(UnsupportedImage, match=word) as caught:
+        open_image(content, 10**6)
+    assert "PNG, JPEG, WebP, BMP, GIF" in str(caught.value)
+
+
+def test_what_the_sender_called_it_explains_a_refusal() -> None:
+    with pytest.raises(UnsupportedImage, match="text/plain"):
+        open_image(b"hello", 10**6, "text/plain")
+    with pytest.raises(NotAnImage):
+        open_image(b"hello", 10**6, "image/png")
+
+
+def test_what_the_sender_called_it_does_not_matter_for_a_good_image() -> None:
+    assert open_image(encode(draw(1)), 10**6, "text/plain").format == "PNG"
+
+
+@pytest.mark.parametrize(("width", "height"), [(5001, 5000), (30_000, 30_000), (65_000, 65_000)])
+def test_a_bomb_is_known_by_its_header(width: int, height: int) -> None:
+    with pytest.raises(TooManyPixels):
+        open_image(png_header(width, height), 25_000_000)
+
+
+def test_empty() -> None:
+    with pytest.raises(NotAnImage, match="empty"):
+        open_image(b"", 10**6)

@@ -1,0 +1,194 @@
+"""From bytes to 28x28: what goes through unchanged, and what every other picture becomes."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.errors import BlankImage
+from app.vision.digit import normalise, otsu
+from app.vision.ink import has_dark_ground
+from app.vision.read import read
+from tests.samples import draw, encode, handwritten
+from training.data import Digits
+
+LIMIT = 25_000_000
+
+
+def read_array(image: Image.Image | NDArray[np.uint8], kind: str = "PNG", **options: object) -> NDArray[np.uint8]:
+    return read(encode(image, kind, **options), LIMIT)
+
+
+def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Mean difference in grey levels. A centre of mass close to a boundary may round either way, so a shift by
+    one pixel is no difference."""
+    shifted = [np.roll(one, (dy, dx), (0, 1)).astype(int) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    return float(min(np.abs(image - other).mean() for image in shifted))
+
+
+@pytest.fixture(scope="module")
+def images() -> list[NDArray[np.uint8]]:
+    random = np.random.default_rng(3)
+    return [handwritten(digit, random) for digit in range(10)]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_a_28x28_image_on_a_dark_ground_goes_through_unchanged(images: list[NDArray[np.uint8]], mode: str) -> None:
+    for image in images:
+        assert np.array_equal(read_array(Image.fromarray(image).convert(mode)), image)
+
+
+def test_all_of_mnist_goes_through_unchanged(mnist: Digits) -> None:
+    for split in (mnist.train, mnist.test):
+        for image in split.images[:: 1 if len(split) < 20_000 else 7]:
+            assert np.array_equal(read_array(image), image)
+
+
+def test_an_inverted_image_comes_back_almost_the_same(mnist: Digits) -> None:
+    differences = [distance(read_array(255 - image), image) for image in mnist.test.images[:300]]
+    assert np.median(differences) < 0.5
+
+
+def test_size_does_not_matter(images: list[NDArray[np.uint8]]) -> None:
+    def reading(side: int) -> NDArray[np.uint8]:
+        return read_array(draw(5, (side, side)))
+
+    reference = reading(280)
+    for side in (140, 600, 1500):
+        assert distance(reading(side), reference) < 6
+
+
+def test_the_box_is_20_and_the_mass_is_in_the_middle() -> None:
+    for digit in range(10):
+        image = read_array(draw(digit, (300, 500), height=0.5))
+        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+        assert image.max() == 255
+        centres = np.arange(28) + 0.5
+        for axis in (0, 1):
+            centre = float(image.sum(axis=1 - axis) @ centres / image.sum())
+            assert 14 <= centre <= 15
+
+
+@pytest.mark.parametrize(
+    ("ground", "ink"),
+    [
+        ("white", "black"),
+        ("black", "white"),
+        ((250, 240, 200), (30, 40, 120)),
+        ((20, 60, 40), (240, 240, 220)),
+        ((0, 120, 0), (230, 20, 20)),  # red on green of nearly the same brightness
+        ((120, 120, 120), (90, 90, 90)),
+    ],
+)
+def test_colours_do_not_matter(ground: object, ink: object) -> None:
+    reference = read_array(draw(3))
+    assert distance(read_array(draw(3, ground=ground, ink=ink)), reference) < 4
+
+
+@pytest.mark.parametrize("ink", ["black", "white", (200, 30, 30, 255)])
+def test_ink_on_a_transparent_ground(ink: object) -> None:
+    reference = read_array(draw(4))
+    image = draw(4, ground=(0, 0, 0, 0) if ink != "white" else (255, 255, 255, 0), ink=ink, mode="RGBA")
+    assert distance(read_array(image), reference) < 4
+
+
+def test_a_palette_with_a_transparent_colour() -> None:
+    image = draw(4).convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
+    reference = read_array(draw(4))
+    ground = image.getpixel((0, 0))
+    assert distance(read_array(image, "PNG", transparency=ground), reference) < 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [("PNG", "1"), ("PNG", "L"), ("PNG", "I;16"), ("JPEG", "CMYK"), ("TIFF", "F"), ("WEBP", "RGB"), ("BMP", "RGB"),
+     ("GIF", "P"), ("TIFF", "L"), ("JPEG", "L")],
+)  # fmt: skip
+def test_every_format_and_mode(kind: str, mode: str) -> None:
+    reference = read_array(draw(6))
+    image = draw(6)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    assert (
+        distance(read_array(image if mode == "I;16" else image.convert(mode), kind), reference) < 6
+    )  # JPEG leaves rings around the strokes, and the box with them is a little larger
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_are_undone(orientation: int) -> None:
+    upright = draw(7, (400, 300))
+    reference = read_array(upright, "JPEG")
+    stored = {  # how a camera stores the picture that has to be turned this way to be upright
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    exif = Image.Exif()
+    exif[274] = orientation
+    image = upright if stored is None else upright.transpose(stored)
+    assert distance(read_array(image, "JPEG", exif=exif), reference) < 4
+
+
+def test_a_shadow_over_half_the_page() -> None:
+    reference = read_array(draw(2))
+    light = np.where(np.arange(280) < 140, 1.0, 0.45)
+    light = np.convolve(np.pad(light, 40, mode="edge"), np.ones(81) / 81, mode="valid")
+    shadowed = (np.asarray(draw(2, ground=(235, 230, 220), ink=(40, 40, 60))) * light[None, :, None]).astype(np.uint8)
+    assert distance(read_array(shadowed), reference) < 8
+
+
+def test_specks_are_dropped_and_strokes_are_kept() -> None:
+    clean = draw(5)
+    specked = np.asarray(clean).copy()
+    for y, x in ((10, 10), (270, 40), (30, 260)):
+        specked[y : y + 3, x : x + 3] = 0
+    assert distance(read_array(specked), read_array(clean)) < 1
+
+    broken = np.asarray(clean).copy()
+    broken[60:70] = 255  # the bar of the 5 comes off
+    assert np.flatnonzero(read_array(broken).any(1))[0] <= np.flatnonzero(read_array(clean).any(1))[0] + 1
+
+
+@pytest.mark.parametrize("size", [(28, 28), (280, 280), (1, 1), (1, 500), (3000, 20)])
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_blank_images_are_named_blank(size: tuple[int, int], level: int) -> None:
+    with pytest.raises(BlankImage):
+        read_array(Image.new("L", size, level))
+
+
+def test_faint_grain_on_paper_is_blank() -> None:
+    grain = np.random.default_rng(0).normal(230, 3, (200, 200)).clip(0, 255).astype(np.uint8)
+    with pytest.raises(BlankImage):
+        read_array(grain)
+
+
+def test_thin_and_tiny_pictures_are_read_or_refused_but_never_break() -> None:
+    random = np.random.default_rng(5)
+    for size in ((1, 2), (2, 1), (3, 3), (1, 900), (2000, 2), (17, 5)):
+        try:
+            image = read_array(random.integers(0, 2, size[::-1]).astype(np.uint8) * 255)
+        except BlankImage:
+            continue
+        assert image.shape == (28, 28)
+
+
+def test_otsu_parts_two_levels() -> None:
+    values = np.array([[10] * 50 + [200] * 5], np.float32)
+    assert 10 <= otsu(values) < 200
+
+
+def test_dark_ground_is_told_by_the_border() -> None:
+    assert has_dark_ground(np.asarray(draw(1, ground="black", ink="white", mode="L"), np.float32))
+    assert not has_dark_ground(np.asarray(draw(1, mode="L"), np.float32))
+
+
+def test_normalise_takes_ink_that_touches_every_edge() -> None:
+    image = normalise(np.full((50, 30), 255, np.float32))
+    assert image.max() == 255
+    assert image.any(1).sum() == 20
