@@ -1,0 +1,60 @@
+"""The shipped network in its runtime."""
+
+import numpy as np
+import pytest
+
+from app.inference.engine import OpenVinoEngine
+from tests.conftest import SHIPPED
+from tests.samples import handwritten
+from training import versions
+from training.data import Digits
+
+
+@pytest.fixture(scope="module")
+def engine() -> OpenVinoEngine:
+    return OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=2)
+
+
+def test_drawn_digits(engine: OpenVinoEngine) -> None:
+    random = np.random.default_rng(0)
+    images = np.stack([handwritten(n % 10, random) for n in range(100)])
+    probabilities = engine.predict(images)
+    assert probabilities.dtype == np.float32
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert (probabilities.argmax(axis=1) == np.arange(100) % 10).mean() >= 0.97
+
+
+def test_the_batch_size_does_not_change_an_answer(engine: OpenVinoEngine) -> None:
+    random = np.random.default_rng(1)
+    images = np.stack([handwritten(n % 10, random) for n in range(150)])
+    reference = np.concatenate([engine.predict(image[None]) for image in images])
+    for count in (2, 3, 7, 33, 64, 65, 150):
+        assert np.abs(engine.predict(images[:count]) - reference[:count]).max() < 1e-6
+
+
+def test_results_are_kept_when_the_engine_runs_again(engine: OpenVinoEngine) -> None:
+    random = np.random.default_rng(1)
+    first = engine.predict(handwritten(1, random)[None])
+    copy = first.copy()
+    engine.predict(handwritten(8, random)[None])
+    assert np.array_equal(first, copy)
+
+
+def test_the_shipped_version_on_mnist(engine: OpenVinoEngine, mnist: Digits) -> None:
+    digits = engine.predict(mnist.test.images).argmax(axis=1)
+    card = versions.card_of(SHIPPED / str(versions.current(SHIPPED)))
+    assert int((digits == mnist.test.labels).sum()) == card.metrics["test"].correct
+    assert card.metrics["test"].accuracy >= 0.996
+    assert card.data["test"] == mnist.test.digest()
+
+
+def test_what_ships_is_small_and_carries_no_optimiser() -> None:
+    import io
+    import zipfile
+
+    import h5py
+
+    path = SHIPPED / str(versions.current(SHIPPED)) / versions.KERAS
+    assert path.stat().st_size < 4_000_000
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
+        assert not weights.get("optimizer")

@@ -1,0 +1,162 @@
+"""The command line as its users run it: processes, files, exit statuses."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+from training import versions
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "training", *map(str, arguments)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
+    return plain | {"PYTHONPATH": str(ROOT)} | more
+
+
+def run(folder: Path, *arguments: str | Path, status: int = 0, **more: str) -> str:
+    """Run a command in a folder; its output, errors included."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def fit(small_data: Path, *more: str) -> list[str]:
+    return ["fit", "--data", str(small_data), "--no-verify", "--epochs", "3", *more]
+
+
+@pytest.fixture(scope="module")
+def trained(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `fit` has run from beginning to end."""
+    folder = tmp_path_factory.mktemp("fit")
+    output = run(folder, *fit(small_data))
+    assert "published as version 1" in output
+    assert "epoch 3/3" in output
+    return folder
+
+
+def test_fit_publishes_a_whole_version(trained: Path, small_data: Path) -> None:
+    version = versions.verify(trained / "models/digits/1")
+    card = version.card
+    assert card.recipe is not None
+    assert (card.recipe["name"], card.recipe["epochs"], card.seed) == ("default", 3, 0)
+    assert card.metrics["validation"].images == 100
+    assert set(card.data) == {"train", "validation"}
+    assert versions.current(trained / "models/digits") == 1
+    for picture in ("curves.png", "confusion.png", "mistakes.png"):
+        with Image.open(version.path / "report" / picture) as image:
+            assert min(image.size) > 100
+    rows = list(csv.DictReader((version.path / "report/history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[0]["val_accuracy"]) >= 0
+
+
+def test_a_finished_run_is_not_published_twice(trained: Path, small_data: Path) -> None:
+    assert "--fresh" in run(trained, *fit(small_data), status=2)
+    assert versions.numbers(trained / "models/digits") == [1]
+
+
+def test_evaluate_measures_the_same_again(trained: Path, small_data: Path) -> None:
+    output = run(trained, "evaluate", "1", "--data", small_data, "--no-verify")
+    assert "on validation" in output
+    assert "its card says: the same" in output
+    assert "on test" in run(trained, "evaluate", "1", "--data", small_data, "--no-verify", "--split", "test")
+
+
+def test_export_and_activate(trained: Path, small_data: Path) -> None:
+    file = trained / "models/digits/1/model.keras"
+    output = run(trained, "export", file, "--data", small_data, "--no-verify", "--models", "other/digits")
+    assert "published as version 1" in output
+    assert "test: " in output
+    output = run(trained, "export", file, "--models", "other/digits", DIGITS_DATA=str(trained / "nowhere"))
+    assert "not measured" in output
+    assert "version 1 still serves" in output
+    run(trained, "activate", "2", "--models", "other/digits")
+    assert versions.current(trained / "other/digits") == 2
+    assert versions.card_of(trained / "other/digits/2").metrics == {}
+
+
+def test_kill_in_the_middle_and_start_again(trained: Path, small_data: Path, tmp_path: Path) -> None:
+    """Killed after the first epoch: goes on with the second, and ends as the run that nobody disturbed."""
+    checkpoint = tmp_path / "runs/default-0/checkpoint.npz"
+    process = subprocess.Popen(
+        command(*fit(small_data)), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "models").exists()
+    output = run(tmp_path, *fit(small_data))
+    assert "epoch 1/3" not in output
+    assert "epoch 3/3" in output
+    reference, resumed = (versions.card_of(folder / "models/digits/1") for folder in (trained, tmp_path))
+    assert resumed.metrics == reference.metrics
+    assert resumed.files[versions.WEIGHTS] == reference.files[versions.WEIGHTS]
+
+
+def test_explore(small_data: Path, tmp_path: Path) -> None:
+    output = run(tmp_path, "explore", "--data", small_data, "--no-verify", "--output", "samples.png")
+    assert "(600, 28, 28) uint8" in output
+    assert "(100, 28, 28) uint8" in output
+    with Image.open(tmp_path / "samples.png") as image:
+        assert min(image.size) > 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["fit", "nonesuch"], "default"),
+        (["fit", "--epochs", "0"], "at least 1"),
+        (["fit", "--data", "nowhere"], "--data or DIGITS_DATA"),
+        (["evaluate", "9"], "models/digits/9"),
+        (["evaluate", "first"], "whole number"),
+        (["export", "nowhere.keras"], "nowhere.keras"),
+        (["activate", "9"], "models/digits/9"),
+        (["explore", "--data", "nowhere", "--output", "/proc/none/x.png"], "nowhere"),
+        ([], "COMMAND"),
+    ],
+)
+def test_mistakes_get_one_clear_line(tmp_path: Path, arguments: list[str], word: str) -> None:
+    output = run(tmp_path, *arguments, status=2)
+    assert word in output.splitlines()[-1]
+
+
+def test_a_folder_that_cannot_be_written(small_data: Path, tmp_path: Path) -> None:
+    output = run(tmp_path, "explore", "--data", small_data, "--no-verify", "--output", "/proc/nowhere/x.png", status=2)
+    assert "/proc/nowhere" in output.splitlines()[-1]
+
+
+def test_no_data_and_no_network(tmp_path: Path) -> None:
+    """Keras's downloader is sent to a port where nobody listens."""
+    nobody = "http://127.0.0.1:9"
+    output = run(tmp_path, "explore", status=2, HOME=str(tmp_path), https_proxy=nobody, HTTPS_PROXY=nobody)
+    assert "--data or DIGITS_DATA" in output.splitlines()[-1]
+
+
+def test_the_card_is_plain_json(trained: Path) -> None:
+    assert json.loads((trained / "models/digits/1/card.json").read_text())["format"] == 1

@@ -1,0 +1,102 @@
+"""Keras files made elsewhere become versions, or are refused with the reason."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from training import export, versions
+from training.errors import TrainingError
+
+
+def network(shape: tuple[int, ...] = (28, 28, 1), units: int = 10, activation: str | None = "softmax") -> keras.Model:
+    image = keras.Input(shape)
+    x = keras.layers.Dense(units)(keras.layers.Flatten()(image))
+    return keras.Model(image, keras.layers.Activation(activation)(x) if activation else x)
+
+
+def save(model: keras.Model, tmp_path: Path) -> Path:
+    path = tmp_path / "made-elsewhere.keras"
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (784,)])
+@pytest.mark.parametrize("pixels", ["0..255", "0..1", "-1..1"])
+def test_shapes_and_ranges(tmp_path: Path, shape: tuple[int, ...], pixels: str) -> None:
+    keras.utils.set_random_seed(1)
+    model = network(shape)
+    adopted = export.adopt(save(model, tmp_path), pixels)
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1)).astype(np.uint8)
+    low, high = (float(end) for end in pixels.split(".."))
+    scaled = (low + images / 255 * (high - low)).reshape(5, *shape).astype("float32")
+    assert np.asarray(adopted(images)) == pytest.approx(np.asarray(model(scaled)), abs=1e-4)
+    card = export.stage(adopted, tmp_path / "staged")
+    assert versions.verify(tmp_path / "staged").card == card
+    assert card.recipe is None
+
+
+def test_a_trained_optimiser_stays_behind(tmp_path: Path) -> None:
+    model = network()
+    model.compile("adam", "categorical_crossentropy")
+    model.fit(np.zeros((4, 28, 28, 1)), np.eye(10)[:4], verbose=0)
+    path = save(model, tmp_path)
+    export.stage(export.adopt(path, "0..1"), tmp_path / "staged")
+    assert (
+        tmp_path / "staged" / versions.KERAS
+    ).stat().st_size < path.stat().st_size - 50_000  # two of Adam's moments for 7,850 weights
+
+
+@pytest.mark.parametrize(
+    ("shape", "units", "activation", "words"),
+    [
+        ((32, 32, 1), 10, "softmax", r"\(32, 32, 1\)"),
+        ((28, 28, 3), 10, "softmax", r"\(28, 28, 3\)"),
+        ((28, 28, 1), 11, "softmax", "ten"),
+        ((28, 28, 1), 10, None, "softmax"),
+        ((28, 28, 1), 10, "sigmoid", "softmax"),
+    ],
+)
+def test_what_cannot_be_served(
+    tmp_path: Path, shape: tuple[int, ...], units: int, activation: str | None, words: str
+) -> None:
+    path = save(network(shape, units, activation), tmp_path)
+    with pytest.raises(TrainingError, match=words):
+        export.stage(export.adopt(path), tmp_path / "staged")
+
+
+def test_a_network_that_learned_nothing(tmp_path: Path) -> None:
+    model = network()
+    model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])
+    with pytest.raises(TrainingError, match="not learned"):
+        export.stage(export.adopt(save(model, tmp_path)), tmp_path / "staged")
+
+
+def test_two_inputs(tmp_path: Path) -> None:
+    one, two = keras.Input((784,)), keras.Input((784,))
+    output = keras.layers.Dense(10, "softmax")(keras.layers.Add()([one, two]))
+    with pytest.raises(TrainingError, match="2 inputs"):
+        export.adopt(save(keras.Model([one, two], output), tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")
+def test_code_inside_a_file_is_not_run(tmp_path: Path) -> None:
+    image = keras.Input((784,))
+    marker = str(tmp_path / "ran")
+    output = keras.layers.Lambda(lambda x: os.makedirs(marker) or x)(keras.layers.Dense(10, "softmax")(image))
+    os.rmdir(marker)
+    path = save(keras.Model(image, output), tmp_path)
+    with pytest.raises(TrainingError, match="cannot be|not a Keras file"):
+        export.adopt(path)
+    assert not os.path.exists(marker)
+
+
+def test_what_is_no_keras_file(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="not a file"):
+        export.adopt(tmp_path / "nothing.keras")
+    for name in ("hello.keras", "hello.h5", "hello.txt"):
+        (tmp_path / name).write_text("hello")
+        with pytest.raises(TrainingError, match=name):
+            export.adopt(tmp_path / name)
