@@ -145,13 +145,13 @@ _DEFAULT = Recipe(
         Dense(10),
         Softmax(),
     ),
-    optimiser=Optimiser("Adam", rate=0.003, schedule="cosine", warmup=0.1, floor=0.01),
+    optimiser=Optimiser("SGD", rate=0.08, schedule="cosine", warmup=0.15, floor=0.01, momentum=0.9),
     batch=128,
-    epochs=30,
+    epochs=40,
     augmentation=Augmentation(
         rotate=12, zoom=(0.88, 1.12), shear=0.15, shift=2.0, elastic=0.8, elastic_grid=6, erase=0.2
     ),
-    average=5,
+    average=6,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (_DEFAULT,)}

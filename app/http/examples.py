@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
+from app import errors
 from app.http import schemas
-from app.http.problems import MEDIA_TYPE
-from app.vision.decode import MEDIA_TYPES
+from app.http.problems import MEDIA_TYPE, describe
+from app.vision.decode import ALLOWED, MEDIA_TYPES
 
 # A seven of 28x28 pixels, light on dark, as a PNG file.
 SEVEN = (
@@ -81,19 +82,38 @@ PREDICT_BATCH = _body(
     }
 )
 
-_FAILURES = {
-    404: "There is no such version.",
-    413: "The body, the batch or a picture is too large.",
-    415: "A type of body or of picture that is not read here.",
-    422: "What was sent is not as expected; `detail` says what to send.",
-    500: "The version on disk is damaged.",
+# What the status means here, and one error that has it.
+_FAILURES: dict[int, tuple[str, errors.DigitsError]] = {
+    404: ("There is no such version.", errors.VersionNotFound("there is no version 7; there are: 1, 2")),
+    413: (
+        "The body, the batch or a picture is too large.",
+        errors.BodyTooLarge("the body is larger than 5,242,880 bytes; send fewer or smaller images"),
+    ),
+    415: (
+        "A type of body or of picture that is not read here.",
+        errors.UnsupportedImage(f"the file is a PDF document; send {ALLOWED}"),
+    ),
+    422: (
+        "What was sent is not as expected; `detail` says what to send.",
+        errors.MalformedBody("the form has no field 'file' with an image in it; it has 'picture'"),
+    ),
+    500: (
+        "The version on disk is damaged.",
+        errors.ModelError("the version on disk is damaged; the log of the service says which file and why"),
+    ),
 }
+_REQUEST_ID = "5a99867c7fe640d4b0f237b0529693f2"
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Problem replies, for a route's ``responses``."""
-    content = {MEDIA_TYPE: {"schema": schemas.Problem.model_json_schema()}}
-    return {status: {"description": _FAILURES[status], "content": content} for status in statuses}
+    return {status: _failure(*_FAILURES[status]) for status in statuses}
+
+
+def _failure(description: str, error: errors.DigitsError) -> dict[str, Any]:
+    example = describe(error).body(str(error), _REQUEST_ID)
+    schema = schemas.Problem.model_json_schema()
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema, "example": example}}}
 
 
 def responses(model: type[BaseModel], description: str, *statuses: int) -> dict[int | str, dict[str, Any]]:

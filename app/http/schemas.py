@@ -55,10 +55,10 @@ class Predictions(BaseModel):
 
 
 class Metrics(BaseModel):
-    images: int
-    correct: int
-    accuracy: float
-    nll: float = Field(description="Mean negative log-likelihood of the true digit.")
+    images: int = Field(examples=[10_000])
+    correct: int = Field(examples=[9_970])
+    accuracy: float = Field(examples=[0.997])
+    nll: float = Field(description="Mean negative log-likelihood of the true digit.", examples=[0.0098])
 
 
 class Model(ModelName):
@@ -67,9 +67,12 @@ class Model(ModelName):
     serving: bool = Field(description="Whether it answers predictions now.")
     created: str = Field(description="UTC, ISO 8601.", examples=["2026-11-20T18:00:00Z"])
     recipe: str | None = Field(description="Null where the network was made elsewhere.", examples=["default"])
-    parameters: int
-    metrics: dict[str, Metrics] = Field(description="By split: what was measured on images never learned from.")
-    parent: int | None
+    parameters: int = Field(examples=[236_458])
+    metrics: dict[str, Metrics] = Field(
+        description="By split: what was measured on images never learned from.",
+        examples=[{"test": {"images": 10_000, "correct": 9_970, "accuracy": 0.997, "nll": 0.0098}}],
+    )
+    parent: int | None = Field(description="The version that training started from.", examples=[None])
 
 
 class Models(BaseModel):
