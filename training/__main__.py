@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the backend's greetings would tear the progress bar
-
 from training import data, recipes, versions
 from training.data import Digits, Split
 from training.errors import TrainingError
@@ -33,6 +31,22 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ntraining: stopped; the same command goes on from the last epoch", file=sys.stderr)
         return 130
     return 0
+
+
+def _import_keras() -> None:
+    """Import Keras without the greetings of its backend, which would tear the progress bar.
+
+    Some are written to file descriptor 2 before any log level is read; what goes wrong still raises.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import keras  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def explore(options: argparse.Namespace) -> None:
@@ -59,6 +73,7 @@ def fit(options: argparse.Namespace) -> None:
     digits = _load(options)
     run = options.run or Path("runs") / f"{recipe.name}-{options.seed}{'-final' if options.final else ''}"
     published = run / "published"
+    _import_keras()
     from training import export
 
     if options.fresh:
@@ -120,6 +135,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Make a version of a Keras file, measured where there is data."""
+    _import_keras()
     from training import export as exporting
 
     network = exporting.adopt(options.file, options.pixels)
@@ -128,6 +144,8 @@ def export(options: argparse.Namespace) -> None:
     try:
         digits: Digits | None = _load(options)
     except TrainingError as error:
+        if options.data or os.environ.get("DIGITS_DATA"):
+            raise
         print(f"not measured: {error}", file=sys.stderr)
         digits = None
     exporting.stage(network, candidate, data={"test": digits.test.digest()} if digits else {})

@@ -15,6 +15,9 @@ from PIL import Image
 from tests.conftest import ROOT
 from training import versions
 
+# Downloads are sent to a port where nobody listens.
+OFFLINE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+
 
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "training", *map(str, arguments)]
@@ -89,7 +92,8 @@ def test_export_and_activate(trained: Path, small_data: Path) -> None:
     output = run(trained, "export", file, "--data", small_data, "--no-verify", "--models", "other/digits")
     assert "published as version 1" in output
     assert "test: " in output
-    output = run(trained, "export", file, "--models", "other/digits", DIGITS_DATA=str(trained / "nowhere"))
+    assert "nowhere" in run(trained, "export", file, "--data", "nowhere", status=2)
+    output = run(trained, "export", file, "--models", "other/digits", **OFFLINE, HOME=str(trained / "nobody"))
     assert "not measured" in output
     assert "version 1 still serves" in output
     run(trained, "activate", "2", "--models", "other/digits")
@@ -152,9 +156,7 @@ def test_a_folder_that_cannot_be_written(small_data: Path, tmp_path: Path) -> No
 
 
 def test_no_data_and_no_network(tmp_path: Path) -> None:
-    """Keras's downloader is sent to a port where nobody listens."""
-    nobody = "http://127.0.0.1:9"
-    output = run(tmp_path, "explore", status=2, HOME=str(tmp_path), https_proxy=nobody, HTTPS_PROXY=nobody)
+    output = run(tmp_path, "explore", status=2, HOME=str(tmp_path), **OFFLINE)
     assert "--data or DIGITS_DATA" in output.splitlines()[-1]
 
 

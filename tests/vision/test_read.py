@@ -21,7 +21,8 @@ def read_array(image: Image.Image | NDArray[np.uint8], kind: str = "PNG", **opti
 
 def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """Mean difference in grey levels. A centre of mass close to a boundary may round either way, so a shift by
-    one pixel is no difference."""
+    one pixel is no difference.
+    """
     shifted = [np.roll(one, (dy, dx), (0, 1)).astype(int) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     return float(min(np.abs(image - other).mean() for image in shifted))
 
