@@ -1,7 +1,6 @@
-"""The command line: ``python -m training explore | fit | evaluate | export | activate``."""
+"""The command line: ``python -m training explore | describe | fit | crossval | evaluate | export | activate``."""
 
 import argparse
-import csv
 import dataclasses
 import os
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training import data, recipes, versions
-from training.data import Digits, Split
+from training.data import Digits
 from training.errors import TrainingError
 from training.progress import ProgressBar
 
@@ -67,14 +66,12 @@ def explore(options: argparse.Namespace) -> None:
 
 def fit(options: argparse.Namespace) -> None:
     """Train a recipe, measure the result through the service, and publish it as the next version."""
-    recipe = recipes.find(options.recipe)
-    if options.epochs is not None:
-        recipe = dataclasses.replace(recipe, epochs=options.epochs, average=min(recipe.average, options.epochs))
+    recipe = _recipe(options)
     digits = _load(options)
     run = options.run or Path("runs") / f"{recipe.name}-{options.seed}{'-final' if options.final else ''}"
     published = run / "published"
     _import_keras()
-    from training import export
+    from training import candidate, export
 
     if options.fresh:
         export.renew(run)
@@ -82,30 +79,17 @@ def fit(options: argparse.Namespace) -> None:
         raise TrainingError(
             f"{run} is done: version {published.read_text().strip()}. Pass --fresh to train it again, or another --seed"
         )
-    from training.fit import fit as train
-
-    (learned, validation), split = (
-        ((digits.train, None), "test") if options.final else (digits.held_out(), "validation")
-    )
-    measured = digits.test if validation is None else validation
-    trained = train(
-        recipe, learned, validation, run, seed=options.seed, precision=options.precision, report=ProgressBar()
-    )
-    candidate = run / "candidate"
-    export.renew(candidate)
-    export.stage(
-        trained.network,
-        candidate,
-        recipe=recipe.as_dict(),
+    made = candidate.produce(
+        recipe,
+        digits,
+        run,
+        final=options.final,
         seed=options.seed,
         precision=options.precision,
-        epochs=recipe.epochs,
-        training_seconds=round(sum(row["seconds"] for row in trained.history), 1),
-        data={"train": learned.digest(), split: measured.digest()},
+        report=ProgressBar(),
     )
-    _report(candidate, measured, split, trained.history)
-    number = _publish(candidate, options)
-    published.write_text(f"{number}\n")
+    _print_metrics(made)
+    published.write_text(f"{_publish(made, options)}\n")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -136,11 +120,12 @@ def evaluate(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Make a version of a Keras file, measured where there is data."""
     _import_keras()
+    from training import candidate
     from training import export as exporting
 
     network = exporting.adopt(options.file, options.pixels)
-    candidate = Path("runs") / f"export-{options.file.stem}"
-    exporting.renew(candidate)
+    made = Path("runs") / f"export-{options.file.stem}"
+    exporting.renew(made)
     try:
         digits: Digits | None = _load(options)
     except TrainingError as error:
@@ -148,10 +133,54 @@ def export(options: argparse.Namespace) -> None:
             raise
         print(f"not measured: {error}", file=sys.stderr)
         digits = None
-    exporting.stage(network, candidate, data={"test": digits.test.digest()} if digits else {})
+    exporting.stage(network, made, data={"test": digits.test.digest()} if digits else {})
     if digits:
-        _report(candidate, digits.test, "test", [])
-    _publish(candidate, options)
+        candidate.measure(made, digits.test, "test", [])
+        _print_metrics(made)
+    _publish(made, options)
+
+
+def describe(options: argparse.Namespace) -> None:
+    """Print a recipe's layers: output shape, parameters, multiply-adds and receptive field."""
+    from training.describe import table
+
+    print(table(recipes.find(options.recipe)))
+
+
+def crossval(options: argparse.Namespace) -> None:
+    """Cross-validate a recipe over the training images, and draw the curves and the spread of its folds."""
+    recipe = _recipe(options)
+    digits = _load(options)
+    if options.folds > len(digits.train):
+        raise TrainingError(f"{options.folds} folds of {len(digits.train)} images; use fewer folds")
+    leaking = " (leaking: one network through all folds)" if options.reuse_network else ""
+    run = options.run or Path("runs") / f"crossval-{recipe.name}{'-reused' if leaking else ''}"
+    _import_keras()
+    from training import crossval as validating
+    from training import export, plots
+
+    if options.fresh:
+        export.renew(run)
+    run.mkdir(parents=True, exist_ok=True)
+    folds: list[validating.Fold] = []
+    for fold in validating.crossval(
+        recipe,
+        digits.train,
+        options.folds,
+        run,
+        seed=options.seed,
+        precision=options.precision,
+        reuse_network=options.reuse_network,
+        report=ProgressBar(),
+    ):
+        folds.append(fold)
+        print(f"fold {fold.number}: accuracy {fold.accuracy:.3%}{leaking}", flush=True)
+    print(f"{recipe.name}: {validating.summary(folds)}{leaking}")
+    plots.folds([fold.history for fold in folds], run / "folds.png")
+    plots.boxes(
+        {f"{recipe.name}{' (leaking)' if leaking else ''}": [fold.accuracy for fold in folds]}, run / "boxes.png"
+    )
+    print(f"pictures: {run / 'folds.png'}, {run / 'boxes.png'}")
 
 
 def activate(options: argparse.Namespace) -> None:
@@ -160,36 +189,27 @@ def activate(options: argparse.Namespace) -> None:
     print(f"version {options.version} serves from the next start of the service on")
 
 
+def _recipe(options: argparse.Namespace) -> recipes.Recipe:
+    recipe = recipes.find(options.recipe)
+    if options.epochs is None:
+        return recipe
+    return dataclasses.replace(recipe, epochs=options.epochs, average=min(recipe.average, options.epochs))
+
+
 def _load(options: argparse.Namespace) -> Digits:
     return data.load(options.data, verify=options.verify)
 
 
-def _report(candidate: Path, split: Split, name: str, history: list[dict[str, float]]) -> None:
-    """Measure a staged version, write the figures into its card and draw its report."""
-    from training import plots
-    from training.evaluate import evaluate as measure
-
-    evaluation = measure(candidate, split)
-    metrics = evaluation.metrics()
-    card = versions.card_of(candidate)
-    (candidate / versions.CARD).write_text(dataclasses.replace(card, metrics={name: metrics}).to_json())
-    report = candidate / "report"
-    plots.confusion(evaluation, report / "confusion.png")
-    plots.mistakes(evaluation, split, report / "mistakes.png")
-    if history:
-        plots.curves(history, report / "curves.png")
-        with (report / "history.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, history[0])
-            writer.writeheader()
-            writer.writerows(history)
-    print(
-        f"{name}: {metrics.correct:,} of {metrics.images:,} right, accuracy {metrics.accuracy:.2%}, "
-        f"nll {metrics.nll:.4f}"
-    )
+def _print_metrics(folder: Path) -> None:
+    for split, metrics in versions.card_of(folder).metrics.items():
+        print(
+            f"{split}: {metrics.correct:,} of {metrics.images:,} right, accuracy {metrics.accuracy:.2%}, "
+            f"nll {metrics.nll:.4f}"
+        )
 
 
-def _publish(candidate: Path, options: argparse.Namespace) -> int:
-    number = versions.publish(candidate, options.models)
+def _publish(staged: Path, options: argparse.Namespace) -> int:
+    number = versions.publish(staged, options.models)
     print(f"published as version {number}: {options.models / str(number)}")
     if options.activate:
         versions.activate(options.models, number)
@@ -223,26 +243,45 @@ def _parser() -> argparse.ArgumentParser:
     add_data(exploring)
     exploring.add_argument("--output", type=Path, default=Path("runs/samples.png"), help="the picture to draw")
 
+    def add_training(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--seed", type=_at_least(0), default=0)
+        to.add_argument("--epochs", type=_at_least(1), help="instead of the recipe's own number")
+        to.add_argument(
+            "--precision",
+            choices=("float32", "mixed_bfloat16"),
+            default="float32",
+            help="of the arithmetic in training; bfloat16 is faster on processors that have it",
+        )
+        to.add_argument("--run", type=Path, help="folder of the checkpoints; default below runs/")
+        to.add_argument("--fresh", action="store_true", help="start over instead of going on")
+
+    known = f"one of: {', '.join(recipes.RECIPES)}"
     fitting = add("fit", fit)
-    fitting.add_argument("recipe", nargs="?", default="default", help=f"one of: {', '.join(recipes.RECIPES)}")
+    fitting.add_argument("recipe", nargs="?", default="default", help=known)
     add_data(fitting)
     add_publishing(fitting)
-    fitting.add_argument("--seed", type=_at_least(0), default=0)
-    fitting.add_argument("--epochs", type=_at_least(1), help="instead of the recipe's own number")
+    add_training(fitting)
     fitting.add_argument(
         "--final",
         action="store_true",
         help="learn from all training images and measure on the test set; "
         "without it the last 10,000 are held out and measured on",
     )
-    fitting.add_argument(
-        "--precision",
-        choices=("float32", "mixed_bfloat16"),
-        default="float32",
-        help="of the arithmetic in training; bfloat16 is faster on processors that have it",
+
+    describing = add("describe", describe)
+    describing.add_argument("recipe", help=known)
+
+    validating = add("crossval", crossval)
+    validating.add_argument("recipe", help=known)
+    add_data(validating)
+    add_training(validating)
+    validating.add_argument("--folds", type=_at_least(2), default=5)
+    validating.add_argument(
+        "--reuse-network",
+        action="store_true",
+        help="train one network on through all folds, a mistake of tutorials: from the second fold on it is "
+        "measured on images that it has learned",
     )
-    fitting.add_argument("--run", type=Path, help="folder of the checkpoints; default runs/RECIPE-SEED")
-    fitting.add_argument("--fresh", action="store_true", help="start over instead of going on")
 
     evaluating = add("evaluate", evaluate)
     evaluating.add_argument("version", type=_at_least(1))

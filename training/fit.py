@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from training.progress import Progress
 from training.recipes import Optimiser, Recipe
 
 Epoch = dict[str, float]
+CHECKPOINT = "checkpoint.npz"
 RECALIBRATION_BATCHES, RECALIBRATION_BATCH = 40, 500
 
 
@@ -39,6 +40,7 @@ def fit(
     *,
     seed: int,
     precision: str = "float32",
+    start: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Train ``recipe`` on ``train``; go on from the checkpoint in ``run`` where there is one.
@@ -46,6 +48,7 @@ def fit(
     Order, views, dropout and initial weights follow from ``seed`` alone and are part of the checkpoint,
     so a run gives the same network twice on one machine, interrupted or not.
     validation: measured after every epoch, never learned from.
+    start: folder of a finished run of the same recipe whose network and optimiser this one begins with.
     Raises TrainingError when ``run`` holds a run with other settings.
     """
     make_deterministic(seed)
@@ -63,8 +66,9 @@ def fit(
         jit_compile=False,  # XLA's convolutions are several times slower on a CPU
     )
     learner.optimizer.build(learner.trainable_variables)
-    state = _State(learner, network, run / "checkpoint.npz")
-    state.restore()
+    state = _State(learner, network, run / CHECKPOINT)
+    if not state.restore() and start is not None:
+        state.begin_as(start / CHECKPOINT)
 
     images, targets = train.images[..., None], keras.utils.to_categorical(train.labels, 10)
     held_out = (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
@@ -138,15 +142,25 @@ class _State:
         # learner.variables also holds the seed generators' states, without which a resumed run would differ.
         return [*self.learner.variables, *self.learner.optimizer.variables]
 
-    def restore(self) -> None:
+    def restore(self) -> bool:
+        """Go on where the last epoch ended. False where there was none."""
         if not self.path.exists():
-            return
+            return False
         with np.load(self.path) as saved:
+            self._assign(saved)
             progress = json.loads(str(saved["progress"]))
-            for index, variable in enumerate(self._variables()):
-                variable.assign(saved[f"variable_{index}"])
             self.sums = [saved[f"sum_{index}"] for index in range(len(self.sums))]
         self.history, self.averaged = progress["history"], progress["averaged"]
+        return True
+
+    def begin_as(self, path: Path) -> None:
+        """Take over another run's variables, but not its history."""
+        with np.load(path) as saved:
+            self._assign(saved)
+
+    def _assign(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        for index, variable in enumerate(self._variables()):
+            variable.assign(saved[f"variable_{index}"])
 
     def advance(self, row: Epoch, *, averaging: bool) -> None:
         self.history.append(row)
@@ -215,10 +229,10 @@ def _rate(settings: Optimiser, steps: int) -> float | keras.optimizers.schedules
     )
 
 
-def _loss(recipe: Recipe) -> keras.losses.Loss:
-    if recipe.label_smoothing:
-        return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    return keras.losses.get(recipe.loss)
+def _loss(recipe: Recipe) -> Any:
+    if recipe.loss == "negative_probability":
+        return lambda targets, probabilities: -keras.ops.sum(targets * probabilities, axis=-1)
+    return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
 
 
 class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

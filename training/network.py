@@ -31,7 +31,13 @@ def _add(layer: Layer, x: keras.KerasTensor, policy: keras.DTypePolicy, *, seed:
             return keras.layers.Flatten(dtype=policy)(x)
         case Dropout(rate):
             return keras.layers.Dropout(rate, seed=seed, dtype=policy)(x)
-        case Dense(units, activation):
-            return keras.layers.Dense(units, activation, dtype=policy)(x)
+        case Dense(units, activation, initial):
+            # A variance of 1/3n is a uniform spread of plus and minus one over the root of n.
+            begin = (
+                "glorot_uniform"
+                if initial == "glorot"
+                else keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+            )
+            return keras.layers.Dense(units, activation, kernel_initializer=begin, dtype=policy)(x)
         case Softmax():
             return keras.layers.Softmax(dtype="float32", name="probabilities")(x)

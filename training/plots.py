@@ -14,6 +14,9 @@ from training.evaluate import Evaluation
 
 MISTAKES_ROWS, MISTAKES_COLUMNS = 6, 10
 
+_LOSSES = [step * 10.0**power for power in range(-4, 2) for step in (1, 2, 5)]
+_ACCURACIES = [0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]
+
 
 def samples(split: Split, path: Path) -> None:
     """The first nine images with their labels, three by three."""
@@ -32,17 +35,44 @@ def curves(history: Sequence[dict[str, float]], path: Path) -> None:
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, label, colour in ((name, "training", "tab:red"), (f"val_{name}", "validation", "tab:green")):
             if key in history[0]:
-                axes.plot(epochs, [row[key] for row in history], color=colour, label=label, marker=".")
+                # Kept off 0 and 1, which these scales cannot show.
+                values = np.clip([row[key] for row in history], *((1e-4, None) if name == "loss" else (1e-3, 0.9999)))
+                axes.plot(epochs, values, color=colour, label=label, marker=".")
         axes.set(xlabel="epoch", ylabel=name)
         # Losses run over orders of magnitude; for accuracy the distance to 1 does.
         axes.set_yscale("log" if name == "loss" else "logit")
         axes.minorticks_off()
-        if name == "accuracy":
-            ticks = [0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]
-            low, high = axes.get_ylim()
-            axes.set_yticks([t for t in ticks if low <= t <= high], [f"{t:.1%}" for t in ticks if low <= t <= high])
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in (_LOSSES if name == "loss" else _ACCURACIES) if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" if name == "loss" else f"{tick:.1%}" for tick in ticks])
         axes.grid(alpha=0.3)
         axes.legend()
+    _save(figure, path)
+
+
+def folds(histories: Sequence[Sequence[dict[str, float]]], path: Path) -> None:
+    """The curves of all folds: training red, validation green; one panel for loss and one for accuracy."""
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    for axes, name in zip(figure.subplots(2, 1), ("loss", "accuracy"), strict=True):
+        for number, history in enumerate(histories):
+            epochs = [row["epoch"] for row in history]
+            for key, label, colour in ((name, "training", "red"), (f"val_{name}", "validation", "green")):
+                values = [row[key] for row in history]
+                axes.plot(epochs, values, color=colour, label=label if number == 0 else None, marker=".", alpha=0.7)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def boxes(accuracies: dict[str, Sequence[float]], path: Path) -> None:
+    """A box-and-whisker plot a series: the middle half boxed, the median a line, the mean a triangle."""
+    figure = Figure(figsize=(2.5 + 2 * len(accuracies), 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.boxplot(list(accuracies.values()), tick_labels=list(accuracies), showmeans=True)
+    axes.set_ylabel("accuracy on the fold left out")
+    axes.yaxis.set_major_formatter("{x:.2%}")
+    axes.grid(alpha=0.3, axis="y")
     _save(figure, path)
 
 
@@ -75,7 +105,7 @@ def mistakes(evaluation: Evaluation, split: Split, path: Path) -> None:
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][: MISTAKES_ROWS * MISTAKES_COLUMNS]
     rows = max(1, -(-len(shown) // MISTAKES_COLUMNS))
     figure = Figure(figsize=(MISTAKES_COLUMNS * 1.1, rows * 1.35 + 0.5), layout="constrained")
-    grid: Any = figure.subplots(rows, MISTAKES_COLUMNS, squeeze=False).flat
+    grid: list[Any] = list(figure.subplots(rows, MISTAKES_COLUMNS, squeeze=False).flat)
     for axes in grid:
         axes.set_axis_off()
     for axes, index in zip(grid, shown, strict=False):

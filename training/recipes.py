@@ -42,10 +42,13 @@ class Dropout:
 
 @dataclass(frozen=True)
 class Dense:
-    """A fully connected layer."""
+    """A fully connected layer. initial: how its weights begin; ``torch`` is PyTorch's own way for such layers,
+    uniform between plus and minus one over the root of the number of inputs.
+    """
 
     units: int
     activation: str | None = None
+    initial: Literal["glorot", "torch"] = "glorot"
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ class Optimiser:
 class Recipe:
     """All settings of one training.
 
-    loss: a Keras loss over one-hot labels. label_smoothing: share of each label spread over all ten.
+    loss: over one-hot labels. ``negative_probability`` is what comes of giving probabilities to a loss that wants
+    their logarithms. label_smoothing: share of each label spread over all ten.
     average: number of last epochs whose weights are averaged into the final network (0: the last alone).
     """
 
@@ -112,7 +116,7 @@ class Recipe:
     optimiser: Optimiser
     batch: int
     epochs: int
-    loss: str = "categorical_crossentropy"
+    loss: Literal["categorical_crossentropy", "negative_probability"] = "categorical_crossentropy"
     label_smoothing: float = 0.0
     scaling: Scaling = Scaling()
     augmentation: Augmentation | None = None
@@ -154,7 +158,79 @@ _DEFAULT = Recipe(
     average=6,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (_DEFAULT,)}
+# Networks of five published tutorials, with their articles' settings. What each claims stands in articles.py.
+
+_SEVEN_CONV = Recipe(
+    name="seven-conv",
+    summary="seven convolutions of growing width and one in place of a dense layer, 25 million parameters",
+    layers=(
+        Conv(32),
+        Conv(64),
+        Conv(128),
+        MaxPool(2),
+        Conv(256),
+        Conv(512),
+        Conv(1024),
+        Conv(2048),
+        Conv(10, activation=None),
+        Flatten(),
+        Softmax(),
+    ),
+    optimiser=Optimiser("Adam", rate=0.001),
+    batch=32,
+    epochs=10,
+)
+
+_DENSE_512 = Recipe(
+    name="dense-512",
+    summary="one hidden layer of 512",
+    layers=(Flatten(), Dense(512, "relu"), Dense(10), Softmax()),
+    optimiser=Optimiser("RMSprop", rate=0.001),
+    batch=128,
+    epochs=5,
+)
+
+_FEED_FORWARD = Recipe(
+    name="feed-forward",
+    summary="128 ReLU, 64 linear; plain gradient descent at a small rate",
+    layers=(
+        Flatten(),
+        Dense(128, "relu", initial="torch"),
+        Dense(64, initial="torch"),
+        Dense(10, initial="torch"),
+        Softmax(),
+    ),
+    optimiser=Optimiser("SGD", rate=0.001),
+    batch=64,
+    epochs=2,
+    scaling=Scaling(2 / 255, -1.0),
+)
+
+_TWO_CONV = Recipe(
+    name="two-conv",
+    summary="two convolutions, pooling, 128 dense, dropout; the network of Keras's first MNIST example",
+    layers=(
+        Conv(32),
+        Conv(64),
+        MaxPool(2),
+        Dropout(0.25),
+        Flatten(),
+        Dense(128, "relu"),
+        Dropout(0.5),
+        Dense(10),
+        Softmax(),
+    ),
+    optimiser=Optimiser("Adadelta", rate=1.0),  # Keras's rate then; today's 0.001 learns next to nothing in 10 epochs
+    batch=128,
+    epochs=10,
+)
+
+# The same network and settings as dense-512; the article's integer labels are the same loss written otherwise.
+_HELLO_DENSE = dataclasses.replace(_DENSE_512, name="hello-dense", summary="two dense layers, the hello world")
+
+RECIPES = {
+    recipe.name: recipe for recipe in (_DEFAULT, _SEVEN_CONV, _DENSE_512, _FEED_FORWARD, _TWO_CONV, _HELLO_DENSE)
+}
 
 
 def find(name: str) -> Recipe:

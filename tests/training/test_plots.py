@@ -1,0 +1,55 @@
+"""What the pictures of a report show."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.samples import handwritten
+from training import plots
+from training.data import Split
+from training.evaluate import Evaluation
+
+
+def dark_share(path: Path) -> float:
+    with Image.open(path) as image:
+        return float((np.asarray(image.convert("L")) < 64).mean())
+
+
+def evaluation(wrong: int) -> tuple[Evaluation, Split]:
+    random = np.random.default_rng(0)
+    labels = np.arange(200).astype(np.uint8) % 10
+    images = np.stack([handwritten(int(label), random) for label in labels])
+    probabilities = np.full((200, 10), 0.02, np.float32)
+    answers = labels.copy()
+    answers[:wrong] = (answers[:wrong] + 1) % 10
+    probabilities[np.arange(200), answers] = 0.82
+    return Evaluation(probabilities, labels), Split(images, labels)
+
+
+def test_every_mistake_is_drawn(tmp_path: Path) -> None:
+    """The images are mostly black on a white page, so a page without them shows at once."""
+    for wrong in (1, 25, 60, 100):
+        plots.mistakes(*evaluation(wrong), tmp_path / "mistakes.png")
+        assert dark_share(tmp_path / "mistakes.png") > 0.02 + 0.25 * min(wrong, 60) / 60
+
+
+def test_no_mistakes_at_all(tmp_path: Path) -> None:
+    plots.mistakes(*evaluation(0), tmp_path / "mistakes.png")
+    plots.confusion(evaluation(0)[0], tmp_path / "confusion.png")
+
+
+def test_curves_with_and_without_validation(tmp_path: Path) -> None:
+    history = [{"epoch": n, "loss": 1 / n, "accuracy": 1 - 0.2 / n} for n in range(1, 9)]
+    plots.curves(history, tmp_path / "plain.png")
+    plots.curves([row | {"val_loss": 0.5, "val_accuracy": 0.9} for row in history], tmp_path / "validated.png")
+    assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "validated.png").read_bytes()
+
+
+def test_a_perfect_epoch_does_not_break_the_scale(tmp_path: Path) -> None:
+    plots.curves([{"epoch": 1, "loss": 0.0, "accuracy": 1.0}], tmp_path / "curves.png")
+
+
+def test_samples_are_nine_digits_with_labels(tmp_path: Path) -> None:
+    plots.samples(evaluation(0)[1], tmp_path / "samples.png")
+    assert dark_share(tmp_path / "samples.png") > 0.4
