@@ -27,6 +27,6 @@ clean:
 
 # The marker is written last, so a set-up that was cut short is done again.
 $(ready): pyproject.toml constraints.txt
-	test -x $(bin)/python || $(PYTHON) -m venv .venv
+	test -x $(bin)/pip || $(PYTHON) -m venv --clear .venv
 	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@

@@ -1,5 +1,6 @@
 """The log: one JSON object a line, on standard error."""
 
+import json
 import logging
 from datetime import UTC, datetime
 
@@ -21,20 +22,23 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # half a surrogate pair from outside; the standard library escapes it
+            return json.dumps(line, default=str)
 
 
 def configure() -> None:
-    """Send our log and the web server's through one handler; the server's own access log would say all twice."""
+    """Send every log through one handler, but the web server's own access log, which would say all twice."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
-    for name in ("digits", "uvicorn", "uvicorn.error", "py.warnings"):
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    for name in ("digits", "uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+        logger.handlers, logger.propagate = [], True
         logger.setLevel(logging.INFO)
-    logging.getLogger("uvicorn.error").handlers = []
-    logging.getLogger("uvicorn.error").propagate = True
-    # Pillow warns of odd metadata in pictures; that belongs into the log, not between its lines.
-    logging.captureWarnings(capture=True)
+    logging.captureWarnings(capture=True)  # Pillow warns of odd metadata in pictures
     access = logging.getLogger("uvicorn.access")
     access.handlers, access.propagate = [], False

@@ -62,7 +62,7 @@ class Card:
         """Raises CardError when the text is not a card of this format."""
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CardError(f"it is not JSON ({error})") from None
         if not isinstance(values, dict):
             raise CardError("it is not a JSON object")
@@ -73,6 +73,30 @@ class Card:
             card = Card(**values)
         except (TypeError, AttributeError) as error:
             raise CardError(f"its fields are not those of a card ({error})") from None
-        if not isinstance(card.files, dict) or not isinstance(card.version, int):
-            raise CardError("files or version is of the wrong type")
+        card._check()
         return card
+
+    def _check(self) -> None:
+        """Raises CardError at the first field that is of the wrong type."""
+        whole = (int, type(None))
+        expected: dict[str, tuple[Any, Any]] = {
+            "name": (self.name, str),
+            "created": (self.created, str),
+            "version": (self.version, int),
+            "parameters": (self.parameters, int),
+            "parent": (self.parent, whole),
+            "files": (self.files, dict),
+            "recipe": (self.recipe, (dict, type(None))),
+        }
+        expected |= {
+            f"files of {name}": (found, str)
+            for name, found in (self.files.items() if isinstance(self.files, dict) else ())
+        }
+        if isinstance(self.recipe, dict):
+            expected["recipe's name"] = (self.recipe.get("name"), str)
+        for split, metrics in self.metrics.items():
+            for name, value in dataclasses.asdict(metrics).items():
+                expected[f"{name} of {split}"] = (value, (int, float))
+        for name, (value, kind) in expected.items():
+            if not isinstance(value, kind):
+                raise CardError(f"its {name} is {value!r:.40}")

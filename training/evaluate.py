@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,15 +28,14 @@ STARTUP_SECONDS = 60
 
 @dataclass(frozen=True)
 class Evaluation:
-    """probabilities: float32 (n, 10) as replied, in the order of the images."""
+    """What the service replied to each image, in order.
 
+    digits: (n,), -1 where it would not read the image. probabilities: float32 (n, 10), even ones there.
+    """
+
+    digits: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     labels: NDArray[np.uint8]
-
-    @property
-    def digits(self) -> NDArray[np.intp]:
-        digits: NDArray[np.intp] = self.probabilities.argmax(axis=1)
-        return digits
 
     def metrics(self) -> Metrics:
         given = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
@@ -53,15 +53,18 @@ def evaluate(version: Path, split: Split) -> Evaluation:
 
     Raises TrainingError when the version cannot be served.
     """
-    rows: list[list[float]] = []
+    entries: list[dict[str, Any]] = []
     with _service(version) as client:
         for start in range(0, len(split), BATCH):
             files = [("file", ("image.png", _png(image), "image/png")) for image in split.images[start : start + BATCH]]
             reply = client.post("/predict/batch", files=files)
             reply.raise_for_status()
-            # An image that the service declines to read counts as wrong, with no opinion: a blank one, say.
-            rows += [entry.get("probabilities", [0.1] * 10) for entry in reply.json()["predictions"]]
-    return Evaluation(np.array(rows, np.float32), split.labels)
+            entries += reply.json()["predictions"]
+    return Evaluation(
+        np.array([entry.get("digit", -1) for entry in entries]),
+        np.array([entry.get("probabilities", [0.1] * 10) for entry in entries], np.float32),
+        split.labels,
+    )
 
 
 @contextmanager

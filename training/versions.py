@@ -18,6 +18,7 @@ from training.card import Card, CardError
 KERAS, GRAPH, WEIGHTS, CARD = "model.keras", "model.xml", "model.bin", "card.json"
 ARTIFACTS = (KERAS, GRAPH, WEIGHTS)
 CURRENT = "CURRENT"
+LONGEST_NUMBER = 9  # digits; nobody publishes a thousand million versions
 
 
 class VersionError(Exception):
@@ -36,7 +37,7 @@ def numbers(folder: Path) -> list[int]:
     """All versions in the folder, lowest first."""
     if not folder.is_dir():
         return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+    return sorted(int(path.name) for path in folder.iterdir() if _is_number(path.name) and path.is_dir())
 
 
 def current(folder: Path) -> int:
@@ -46,7 +47,7 @@ def current(folder: Path) -> int:
         text = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise VersionError(f"{path}: {_why(error)}; it must hold the number of the version to serve") from None
-    if not text.isdecimal():
+    if not _is_number(text):
         raise VersionError(f"{path} holds {text[:40]!r}; it must hold the number of the version to serve")
     return int(text)
 
@@ -54,9 +55,12 @@ def current(folder: Path) -> int:
 def card_of(path: Path) -> Card:
     """The card in a version's folder. Raises VersionError when it is missing or damaged."""
     try:
-        return Card.from_json((path / CARD).read_bytes())
+        card = Card.from_json((path / CARD).read_bytes())
     except (OSError, CardError) as error:
         raise VersionError(f"{path / CARD}: {_why(error)}") from None
+    if _is_number(path.name) and card.version != int(path.name):
+        raise VersionError(f"{path / CARD}: it is the card of version {card.version}")
+    return card
 
 
 def verify(path: Path) -> Version:
@@ -65,8 +69,6 @@ def verify(path: Path) -> Version:
     Raises VersionError that names the first file that is missing or differs.
     """
     card = card_of(path)
-    if path.name.isdecimal() and card.version != int(path.name):
-        raise VersionError(f"{path / CARD}: it is the card of version {card.version}")
     for name in ARTIFACTS:
         if name not in card.files:
             raise VersionError(f"{path / CARD}: it has no digest of {name}")
@@ -128,6 +130,10 @@ def activate(folder: Path, number: int) -> None:
         os.fsync(descriptor)
     Path(name).replace(folder / CURRENT)
     _sync(folder)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER
 
 
 def _sync(path: Path) -> None:

@@ -19,7 +19,7 @@ _CLIENT_LEFT = 499  # nginx's number for a client that hung up; it is logged and
 
 
 class Access:
-    """ASGI middleware. Leaves ``request_id`` in the request's state, and finds ``version`` there if a route put it."""
+    """ASGI middleware. Leaves ``request_id`` in the request's state; answers HEAD as GET without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -33,7 +33,9 @@ class Access:
         request_id = given.decode() if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
         state = scope["state"]
         state["request_id"] = request_id
-        status = 0
+        method, status = scope["method"], 0
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}  # the web server remembers, and sends no body
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -54,15 +56,15 @@ class Access:
         finally:
             seconds = time.perf_counter() - started
             route = scope.get("route")
-            state["metrics"].request(scope["method"], getattr(route, "path", "other"), status, seconds)
+            state["metrics"].request(method, getattr(route, "path", "other"), status, seconds)
             _log.info(
                 "request",
                 extra={
                     "request_id": request_id,
-                    "method": scope["method"],
+                    "method": method,
                     "path": scope["path"],
                     "status": status,
                     "duration_ms": round(seconds * 1000, 2),
-                    "version": state.get("version"),
+                    "version": state["live"].card.version,
                 },
             )

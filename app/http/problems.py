@@ -64,7 +64,7 @@ async def on_digits_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.DigitsError)
     problem, detail = describe(error), str(error)
     if problem.status >= 500:
-        _log.error(detail)
+        _log.error(detail, extra={"request_id": request.state.request_id})
         detail = "the version on disk is damaged; the log of the service says which file and why"
     # What is still coming of a body that is too large would be read to its end, however long, to save the connection.
     headers = {"connection": "close"} if isinstance(error, errors.BodyTooLarge) else None

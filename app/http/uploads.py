@@ -1,4 +1,4 @@
-"""What a request carries: one image or many, in any of the forms that are taken."""
+"""What a body carries: one image or many, in any of the forms that are taken. Pure functions over bytes."""
 
 import base64
 import binascii
@@ -9,18 +9,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
-from starlette.requests import Request
 
 from app.errors import BatchTooLarge, DigitsError, MalformedBody, UnsupportedMediaType
-from app.http.limits import read_body
 from app.http.multipart import parse_multipart
-from app.settings import Settings
 from app.vision.digit import SIDE
 from app.vision.ink import Grey
 
 # Fields that a form may have beside its files; they are ignored, but not without limit.
 OTHER_FIELDS = 16
+
+_ROWS = f"{SIDE} rows of {SIDE} numbers from 0 (ground) to 255 (ink)"
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 
 @dataclass(frozen=True)
@@ -42,35 +41,41 @@ Upload = File | Pixels
 T = TypeVar("T")
 
 
-async def read_one(request: Request, settings: Settings) -> Upload:
-    """The request's one image. Raises a RequestError that says what was expected."""
-    media_type = _media_type(request)
+def parse_one(body: bytes, content_type: str) -> Upload:
+    """The one image of a body. Raises a RequestError that says what was expected."""
+    media_type = _media_type(content_type)
     if media_type.startswith("image/"):
-        return File(await read_body(request, settings.max_body), media_type)
+        return File(body, media_type)
     if media_type == "multipart/form-data":
-        files = await _files(request, settings, most=1)
+        fields = MalformedBody("the form has too many fields; send one field 'file'")
+        files = _files(body, content_type, 1 + OTHER_FIELDS, fields)
+        if len(files) > 1:
+            raise MalformedBody(f"the form has {len(files)} fields 'file'; send one, or all of them to /predict/batch")
         return files[0]
     if media_type == "application/json":
-        return _one_of(await _json(request, settings), {"image": _image, "pixels": _pixels})
+        return _one_of(_json(body), {"image": _image, "pixels": _pixels})
     raise _refusal(media_type, 'an image type such as image/png, {"image": …} or {"pixels": …} as application/json')
 
 
-async def read_many(request: Request, settings: Settings) -> list[Upload | DigitsError]:
-    """The request's images in order; where one cannot be understood stands its error.
+def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | DigitsError]:
+    """The images of a body in order; where one cannot be understood stands its error.
 
-    Raises a RequestError when the request as a whole cannot be understood or holds too many images.
+    Raises a RequestError when the body as a whole cannot be understood or holds more than ``most`` images.
     """
-    media_type = _media_type(request)
+    too_many = BatchTooLarge(f"there are more than {most:,} images in this call; send them in several")
+    media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
-        return [*await _files(request, settings, most=settings.max_batch)]
+        files = _files(body, content_type, most + OTHER_FIELDS, too_many)
+        if len(files) > most:
+            raise too_many
+        return [*files]
     if media_type == "application/json":
-        readers = {"images": _each(_image, settings), "pixels": _each(_pixels, settings)}
-        return _one_of(await _json(request, settings), readers)
+        return _one_of(_json(body), {"images": _each(_image, most, too_many), "pixels": _each(_pixels, most, too_many)})
     raise _refusal(media_type, '{"images": […]} or {"pixels": […]} as application/json')
 
 
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _refusal(media_type: str, forms: str) -> UnsupportedMediaType:
@@ -78,44 +83,35 @@ def _refusal(media_type: str, forms: str) -> UnsupportedMediaType:
     return UnsupportedMediaType(f"{said}; send multipart/form-data with a field 'file', {forms}")
 
 
-async def _files(request: Request, settings: Settings, *, most: int) -> list[File]:
-    body = await read_body(request, settings.max_body)
-    too_many = _too_many(most) if most > 1 else MalformedBody("the form has too many fields; send one field 'file'")
-    parts = parse_multipart(body, request.headers["content-type"], most=most + OTHER_FIELDS, too_many=too_many)
+def _files(body: bytes, content_type: str, most_parts: int, too_many: DigitsError) -> list[File]:
+    """At least one file. Raises ``too_many`` when the form has more than ``most_parts`` parts of any kind."""
+    parts = parse_multipart(body, content_type, most=most_parts, too_many=too_many)
     files = [File(part.content, part.media_type) for part in parts if part.name == "file"]
     if not files:
-        names = ", ".join(repr(part.name) for part in parts) or "no fields"
+        names = ", ".join(repr(part.name)[:40] for part in parts[:5]) or "no fields"
         raise MalformedBody(f"the form has no field 'file' with an image in it; it has {names}")
-    if len(files) > most:
-        raise (
-            too_many
-            if most > 1
-            else MalformedBody(f"the form has {len(files)} fields 'file'; send one, or all of them to /predict/batch")
-        )
     return files
 
 
-def _too_many(most: int) -> BatchTooLarge:
-    return BatchTooLarge(f"there are more than {most:,} images in this call; send them in several")
-
-
-async def _json(request: Request, settings: Settings) -> dict[str, Any]:
-    body = await read_body(request, settings.max_body)
+def _json(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        value = _json_with_nan(body, str(error))
+        value = _pixels_with_nan(body, str(error))
     if not isinstance(value, dict):
         raise MalformedBody("the body is not a JSON object")
     return value
 
 
-def _json_with_nan(body: bytes, fault: str) -> Any:
-    """Python's own reader takes NaN and Infinity, so that the field that holds one can be named."""
+def _pixels_with_nan(body: bytes, fault: str) -> Any:
+    """Python's own reader takes NaN and Infinity, so that the pixel that is one can be named."""
     try:
-        return json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
-        raise MalformedBody(f"the body is not JSON: {fault}") from None
+        value = None
+    if isinstance(value, dict) and list(value) == ["pixels"]:
+        return value
+    raise MalformedBody(f"the body is not JSON: {fault}")
 
 
 def _one_of(value: dict[str, Any], readers: dict[str, Callable[[Any, str], T]]) -> T:
@@ -128,12 +124,14 @@ def _one_of(value: dict[str, Any], readers: dict[str, Callable[[Any, str], T]]) 
     return readers[name](content, name)
 
 
-def _each(reader: Callable[[Any, str], Upload], settings: Settings) -> Callable[[Any, str], list[Upload | DigitsError]]:
+def _each(
+    reader: Callable[[Any, str], Upload], most: int, too_many: DigitsError
+) -> Callable[[Any, str], list[Upload | DigitsError]]:
     def read(values: Any, name: str) -> list[Upload | DigitsError]:
         if not isinstance(values, list) or not values:
             raise MalformedBody(f"{name} must be a list of at least one image")
-        if len(values) > settings.max_batch:
-            raise _too_many(settings.max_batch)
+        if len(values) > most:
+            raise too_many
         found: list[Upload | DigitsError] = []
         for index, value in enumerate(values):
             try:
@@ -150,30 +148,41 @@ def _image(value: Any, name: str) -> Upload:
         raise MalformedBody(f"{name} must be a string with an image in base64")
     media_type = None
     if value.startswith("data:"):  # what a browser's canvas and file reader give
-        header, _, value = value.partition(",")
+        header, comma, value = value.partition(",")
+        if not comma:
+            raise MalformedBody(f"{name} is a data: URL without data; expected a comma and base64 after it")
         media_type = header[5:].partition(";")[0] or None
     try:
-        return File(base64.b64decode(value, validate=True), media_type)
+        # With the line breaks that `base64` writes, and in the alphabet that URLs use.
+        plain = "".join(value.split()).translate(_STANDARD_ALPHABET)
+        return File(base64.b64decode(plain, validate=True), media_type)
     except (binascii.Error, ValueError):
         raise MalformedBody(f"{name} is not base64") from None
 
 
 def _pixels(value: Any, name: str) -> Upload:
-    shape = f"{SIDE} rows of {SIDE} numbers from 0 (ground) to 255 (ink)"
     if not isinstance(value, list):
-        raise MalformedBody(f"{name} must be {shape}")
+        raise MalformedBody(f"{name} must be {_ROWS}")
     if len(value) != SIDE:
-        raise MalformedBody(f"{name} has {len(value)} rows; expected {shape}")
+        raise MalformedBody(f"{name} has {len(value)} rows; expected {_ROWS}")
     for y, row in enumerate(value):
         if not isinstance(row, list) or len(row) != SIDE:
             found = f"{len(row)} numbers" if isinstance(row, list) else "not a list"
-            raise MalformedBody(f"{name}[{y}] is {found}; expected {shape}")
-        for x, number in enumerate(row):
-            if type(number) not in (int, float):
-                raise MalformedBody(f"{name}[{y}][{x}] is not a number; expected {shape}")
-            if not 0 <= number <= 255:
-                raise MalformedBody(f"{name}[{y}][{x}] is {number}; expected 0 (ground) to 255 (ink)")
-    pixels: NDArray[np.float32] = np.array(value, np.float32)
-    if 0 < pixels.max() <= 1:
-        raise MalformedBody(f"{name} runs from 0 to {pixels.max():g}; expected 0 to 255, so multiply by 255")
-    return Pixels(pixels)
+            raise MalformedBody(f"{name}[{y}] is {found}; expected {_ROWS}")
+        if not (set(map(type, row)) <= {int, float} and min(row) >= 0 and max(row) <= 255):
+            _name_the_pixel(row, f"{name}[{y}]")
+    brightness: Grey = np.array(value, np.float32)
+    if not np.isfinite(brightness).all():  # NaN hides from min and max
+        y = int(np.argwhere(~np.isfinite(brightness))[0, 0])
+        _name_the_pixel(value[y], f"{name}[{y}]")
+    if 0 < brightness.max() <= 1:
+        raise MalformedBody(f"{name} runs from 0 to {brightness.max():g}; expected 0 to 255, so multiply by 255")
+    return Pixels(brightness)
+
+
+def _name_the_pixel(row: list[Any], name: str) -> None:
+    for x, number in enumerate(row):
+        if type(number) not in (int, float):
+            raise MalformedBody(f"{name}[{x}] is not a number; expected {_ROWS}")
+        if not 0 <= number <= 255:
+            raise MalformedBody(f"{name}[{x}] is {str(number)[:20]}; expected 0 (ground) to 255 (ink)")

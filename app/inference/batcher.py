@@ -45,9 +45,9 @@ class Batcher:
         try:
             while self._waiting:
                 batch = self._next()
-                images = np.concatenate([part for part, _ in batch]) if len(batch) > 1 else batch[0][0]
-                self._observe(len(images))
                 try:
+                    images = np.concatenate([part for part, _ in batch]) if len(batch) > 1 else batch[0][0]
+                    self._observe(len(images))
                     probabilities = await loop.run_in_executor(self._thread, self._engine.predict, images)
                 except Exception as error:  # whatever the runtime raises belongs to the waiting requests
                     for _, future in batch:

@@ -1,5 +1,7 @@
 """A decoded picture to an ink map: how much ink lies where, whatever the colours and the light."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -19,33 +21,63 @@ PAPER_SIDE, PAPER_WINDOW, PAPER_SMOOTHING = 64, 13, 2
 # Darker paper than this (of 255) is divided by as if it were this bright, so that grain grows four times at most.
 DARKEST_PAPER = 64
 
+# Ink that is on average less than this (of 255) darker than its paper is grain: pencil is 60 and more darker.
+FAINTEST = 24
+
+# White in files of floats (the first) and of 8, 10, 12, 14, 16 and 32 bits.
+_FULL_SCALES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0, 4294967295.0)
+
 # Colours that differ this much more along another axis than in brightness are told apart along that axis.
 COLOUR_FACTOR = 2.0
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """Decode an opened picture at a working size, upright.
+    """Decode an opened picture at a working size, upright, as 8-bit grey, RGB or RGBA.
 
     JPEG is decoded straight to an eighth, quarter or half of its size where that is enough. Otherwise whole
     pixels are averaged. Raises NotAnImage when the pixels are damaged.
     """
-    target = (WORKING_SIDE, WORKING_SIDE)
     if image.format == "JPEG":
-        image.draft(None, target)
-    load(image)
-    factor = max(image.size) // WORKING_SIDE
-    orientation = image
-    if factor > 1 and image.mode in ("L", "LA", "RGB", "RGBA", "CMYK", "I", "F"):
-        image = image.reduce(factor)
-    return _upright(image, orientation)
+        image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+    simple = _simple(load(image))
+    factor = max(simple.size) // WORKING_SIDE
+    return _upright(simple.reduce(factor) if factor > 1 else simple, _orientation(image))
 
 
-def _upright(image: Image.Image, original: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation (tag 274) says; a damaged EXIF block turns nothing."""
+def _simple(image: Image.Image) -> Image.Image:
+    """Any mode as L, RGB or RGBA: the others cannot be averaged, and some hold several times the memory."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep(np.asarray(image))
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in ("L", "1") else "RGB")
+
+
+def _from_deep(values: NDArray[Any]) -> Image.Image:
+    """Whole numbers of more than 8 bits, or floats, as 8-bit grey.
+
+    White is the least of the usual full scales that the largest value fits, since files do not tell it:
+    cameras and scanners put 10, 12 or 14 bits into 16. Values that are not finite count as the nearest that are.
+    """
+    numbers = values.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    numbers = np.nan_to_num(numbers, nan=high, posinf=high, neginf=low)
+    scales = _FULL_SCALES if values.dtype.kind == "f" else _FULL_SCALES[1:]
+    white = next((scale for scale in scales if high <= scale), high)
+    return Image.fromarray(np.rint(np.clip(numbers / white, 0, 1) * 255).astype(np.uint8))
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation (tag 274); a damaged EXIF block turns nothing."""
     try:
-        orientation = original.getexif().get(274, 1)
+        found = image.getexif().get(274, 1)
     except (SyntaxError, ValueError, OSError, KeyError, TypeError):
-        return image
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turns = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -59,14 +91,13 @@ def _upright(image: Image.Image, original: Image.Image) -> Image.Image:
 
 
 def grey(image: Image.Image) -> Grey:
-    """Brightness, float32 (height, width), 0 to 255; transparent places are white.
+    """Brightness of an L, RGB or RGBA picture, float32 (height, width), 0 to 255; transparent places are white.
 
     A picture that would be blank on white, white ink on nothing, is laid on black.
     """
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
+    if image.mode == "RGBA":
         on_white = _brightness(_lay_on(image, "white"))
-        return on_white if np.ptp(on_white) > 0 else _brightness(_lay_on(image, "black"))
+        return on_white if np.ptp(on_white) >= FAINTEST else _brightness(_lay_on(image, "black"))
     return _brightness(image)
 
 
@@ -75,15 +106,8 @@ def _lay_on(image: Image.Image, ground: str) -> Image.Image:
 
 
 def _brightness(image: Image.Image) -> Grey:
-    if image.mode in ("L", "1"):
-        return np.asarray(image.convert("L"), np.float32)
-    if image.mode.startswith("I;16"):
-        return np.asarray(image, np.float32) / np.float32(257)  # 65535 to 255
-    if image.mode in ("I", "F"):  # no range is promised, so the picture's own is stretched
-        values: Grey = np.nan_to_num(np.asarray(image, np.float32))
-        values = (values - values.min()) * np.float32(255 / max(float(np.ptp(values)), 1e-6))
-        return values
-    image = image.convert("RGB")
+    if image.mode == "L":
+        return np.asarray(image, np.float32)
     luma = np.asarray(image.convert("L"), np.float32)
     colours = np.asarray(image, np.float32)
     # Red on green of the same brightness: look along the axis on which the colours differ most.

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import BlankImage
-from app.vision.decode import load, open_image
-from app.vision.digit import BLANK, FAINTEST, SIDE, isolate, normalise
-from app.vision.ink import Grey, grey, ink, shrink
+from app.vision.decode import open_image
+from app.vision.digit import BLANK, SIDE, isolate, normalise
+from app.vision.ink import FAINTEST, Grey, grey, ink, shrink
 
 # MNIST's ground is 0; a 28x28 picture on a greyer one was not made like it and is read like any other.
 DARKEST_GROUND = 16
@@ -20,9 +20,9 @@ def read(content: bytes, max_pixels: int, media_type: str | None = None) -> NDAr
 
 def read_image(image: Image.Image) -> NDArray[np.uint8]:
     """An opened picture to uint8 (28, 28). Raises NotAnImage or BlankImage."""
-    if image.size == (SIDE, SIDE) and image.mode in ("L", "1", "P", "RGB") and "transparency" not in image.info:
-        return read_grey(grey(load(image)))
     brightness = grey(shrink(image))
+    if brightness.shape == (SIDE, SIDE):
+        return read_grey(brightness)
     _refuse_blank(brightness)
     return normalise(isolate(ink(brightness)))
 

@@ -79,6 +79,7 @@ def test_the_log_has_one_json_line_a_request(start_server: Start) -> None:
     assert line["version"] == versions.current(SHIPPED)
     assert line["duration_ms"] > 0
     assert requests[other.headers["x-request-id"]]["status"] == 404
+    assert requests[other.headers["x-request-id"]]["version"] == versions.current(SHIPPED)
 
 
 def test_the_documentation_page_needs_no_other_host(client: httpx.Client) -> None:
@@ -94,6 +95,13 @@ def test_the_documentation_page_needs_no_other_host(client: httpx.Client) -> Non
 def _operations(client: httpx.Client) -> dict[tuple[str, str], Any]:
     paths = client.get("/openapi.json").json()["paths"]
     return {(method, path): operation for path, methods in paths.items() for method, operation in methods.items()}
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/health/live", "/health/ready", "/metrics", "/models"])
+def test_head_is_get_without_a_body(client: httpx.Client, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"] if path != "/" else True
 
 
 def test_every_call_is_documented(client: httpx.Client) -> None:

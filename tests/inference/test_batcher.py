@@ -85,6 +85,19 @@ def test_a_failure_reaches_those_who_wait_and_nobody_else() -> None:
     asyncio.run(story())
 
 
+def test_a_failing_observer_leaves_nobody_waiting() -> None:
+    async def story() -> None:
+        def observe(size: int) -> None:
+            raise ValueError(size)
+
+        batcher = Batcher(Slow(), 8, observe)
+        with pytest.raises(ValueError, match="1"):
+            await asyncio.wait_for(batcher.predict(images(1)), 5)
+        batcher.close()
+
+    asyncio.run(story())
+
+
 def test_a_request_that_left_does_not_disturb_the_others() -> None:
     async def story() -> None:
         engine = Slow()

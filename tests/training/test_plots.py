@@ -24,7 +24,7 @@ def evaluation(wrong: int) -> tuple[Evaluation, Split]:
     answers = labels.copy()
     answers[:wrong] = (answers[:wrong] + 1) % 10
     probabilities[np.arange(200), answers] = 0.82
-    return Evaluation(probabilities, labels), Split(images, labels)
+    return Evaluation(answers.astype(np.int64), probabilities, labels), Split(images, labels)
 
 
 def test_every_mistake_is_drawn(tmp_path: Path) -> None:

@@ -110,7 +110,9 @@ def test_cards_come_back_as_they_were() -> None:
     assert Card.from_json(dataclasses.replace(card, version=4).to_json()).version == 4
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "colour": "red"}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "colour": "red"}', "[" * 99_999]
+)
 def test_what_is_not_a_card(text: str) -> None:
     with pytest.raises(CardError):
         Card.from_json(text)

@@ -7,6 +7,7 @@ import pytest
 
 from app.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedImage
 from app.vision.decode import load, open_image
+from app.vision.read import read
 from tests.samples import draw, encode
 
 KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -48,7 +49,7 @@ def test_flipped_bytes_never_raise_anything_else(kind: str) -> None:
         for _ in range(dice.randint(1, 8)):
             damaged[dice.randrange(len(damaged))] = dice.randrange(256)
         try:
-            load(open_image(bytes(damaged), 10**6))
+            read(bytes(damaged), 10**6)
         except ImageError:
             pass
 
@@ -89,3 +90,17 @@ def test_a_bomb_is_known_by_its_header(width: int, height: int) -> None:
 def test_empty() -> None:
     with pytest.raises(NotAnImage, match="empty"):
         open_image(b"", 10**6)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
+    """Every scan goes over the whole picture again, so a small file could hold a thread for minutes."""
+    content = encode(draw(1, (64, 64)), "JPEG", progressive=True)
+    start = content.rindex(b"\xff\xda")
+    scan = content[start:-2]
+    assert open_image(content, 10**6).format == "JPEG"
+    with pytest.raises(NotAnImage, match="scans"):
+        open_image(content[:start] + scan * 200 + content[-2:], 10**6)
+
+
+def test_the_limit_of_pixels_is_ours_alone() -> None:
+    assert open_image(png_header(15_000, 12_000), 500_000_000).size == (15_000, 12_000)

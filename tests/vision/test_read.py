@@ -193,3 +193,76 @@ def test_normalise_takes_ink_that_touches_every_edge() -> None:
     image = normalise(np.full((50, 30), 255, np.float32))
     assert image.max() == 255
     assert image.any(1).sum() == 20
+
+
+@pytest.mark.parametrize("size", [20, 21, 28, 33, 40, 47, 60, 100, 230])
+def test_a_stroke_of_one_pixel_is_never_lost(size: int) -> None:
+    """Averaging that takes whole pixels skips some of a row of 21 to 60, and a thin stroke with them."""
+    for column in range(1, size - 1):
+        page = np.full((size, size), 255, np.uint8)
+        page[1 : size - 1, column] = 0
+        image = read_array(page)
+        assert np.ptp(np.flatnonzero(image.any(1))) == 19
+        # A hundred percent of the stroke's ink, whichever pixels it falls on: the same profile everywhere.
+        assert image.max() == 255
+
+
+def test_areas_are_averaged_exactly() -> None:
+    ink = np.zeros((47, 47), np.float32)
+    ink[0] = ink[-1] = 1  # so that the box is the whole
+    ink[:, 0] = ink[:, -1] = 1
+    for column in range(1, 46):
+        marked = ink.copy()
+        marked[20, column] = 255
+        image = normalise(marked)
+        assert image.max() == 255
+
+
+@pytest.mark.parametrize(("width", "height"), [(1_000_000, 1), (60_000, 4), (3, 40_000), (4960, 5000)])
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_extreme_pictures_take_little_memory(width: int, height: int, mode: str) -> None:
+    import tracemalloc
+
+    image = Image.new("1", (width, height), 1)
+    image.paste(0, (width // 4, 0, width // 2 + 1, height))
+    content = encode(image.convert("P") if mode == "P" else image)
+    tracemalloc.start()  # counts numpy's arrays
+    try:
+        read(content, LIMIT)
+    except BlankImage:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100_000_000
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_deep_grey(bits: int, transparent: bool) -> None:
+    reference = read_array(draw(6))
+    deep = (np.asarray(draw(6).convert("L")).astype(np.float64) / 255 * (2**bits - 1)).astype(np.uint16)
+    options = {"transparency": 2**bits - 1} if transparent else {}
+    assert distance(read_array(Image.fromarray(deep), "PNG", **options), reference) < 4
+
+
+def test_floats_that_are_not_finite() -> None:
+    values = np.asarray(draw(6).convert("L")).astype(np.float32) / 255
+    values[0, :3] = np.inf, -np.inf, np.nan
+    assert distance(read_array(Image.fromarray(values), "TIFF"), read_array(draw(6))) < 4
+    with pytest.raises(BlankImage):
+        read_array(Image.fromarray(np.full((40, 40), np.nan, np.float32)), "TIFF")
+
+
+@pytest.mark.parametrize("level", [255, 254, 240, 230, 200])
+def test_nearly_white_ink_on_a_transparent_ground(level: int) -> None:
+    image = draw(4, ground=(255, 255, 255, 0), ink=(level, level, level, 255), mode="RGBA")
+    assert distance(read_array(image), read_array(draw(4))) < 4
+
+
+def test_a_28x28_picture_is_turned_too(images: list[NDArray[np.uint8]]) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    for image in (images[7], 255 - images[7]):
+        lying = Image.fromarray(image).transpose(Image.Transpose.ROTATE_90)
+        assert np.array_equal(read_array(lying, "PNG", exif=exif), read_array(image))
