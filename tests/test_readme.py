@@ -40,19 +40,25 @@ def test_make_targets_exist(command: str) -> None:
 
 @pytest.mark.parametrize("command", of("curl "))
 def test_curl(client: httpx.Client, command: str) -> None:
+    url = str(client.base_url).rstrip("/")
     done = subprocess.run(
-        ["bash", "-c", command.replace("http://127.0.0.1:8000", str(client.base_url).rstrip("/"))],
+        ["bash", "-c", command.replace("http://127.0.0.1:8000", url) + " -sS -w '\n%{http_code}'"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
+    body, _, status = done.stdout.rpartition("\n")
+    if "picture=" in command:  # the one that shows what an error looks like
+        assert (status, json.loads(body)["status"]) == ("422", 422)
+        return
+    assert status == "200"
+    assert body
     if "/predict" in command:
-        reply = json.loads(done.stdout)
-        for reading in reply.get("predictions", [reply]):
-            assert "digit" in reading or "detail" in reading
-    else:
-        assert done.stdout
+        reply = json.loads(body)
+        answers = [reading["digit"] for reading in reply.get("predictions", [reply])]
+        written = re.findall(r"(seven|three|five|two)\.", command)
+        assert answers == [{"two": 2, "three": 3, "five": 5, "seven": 7}[name] for name in written]
 
 
 def test_the_reply_shown_is_the_reply(client: httpx.Client) -> None:

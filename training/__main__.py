@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import os
+import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,18 +20,29 @@ from training.progress import ProgressBar
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns 0, or 2 after one line on standard error that says what to mend."""
     options = _parser().parse_args(arguments)
+    # Like Ctrl-C: what is running is ended, and what is half-made removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options.command(options)
     except (TrainingError, versions.VersionError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"training: {error.filename or 'a file'}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        print(f"training: {_explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ntraining: stopped; the same command goes on from the last epoch", file=sys.stderr)
+        goes_on = "; the same command goes on from the last epoch" if options.command in (fit, crossval) else ""
+        print(f"\ntraining: stopped{goes_on}", file=sys.stderr)
         return 130
     return 0
+
+
+def _explain(error: OSError) -> str:
+    if isinstance(error, shutil.Error):  # one entry a file that could not be copied
+        source, _, why = error.args[0][0]
+        return f"{source}: {why}"
+    reason = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def _import_keras() -> None:
@@ -69,16 +82,11 @@ def fit(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
     digits = _load(options)
     run = options.run or Path("runs") / f"{recipe.name}-{options.seed}{'-final' if options.final else ''}"
-    published = run / "published"
     _import_keras()
-    from training import candidate, export
+    from training import candidate
 
     if options.fresh:
-        export.renew(run)
-    if published.exists():
-        raise TrainingError(
-            f"{run} is done: version {published.read_text().strip()}. Pass --fresh to train it again, or another --seed"
-        )
+        _start_over(run)
     made = candidate.produce(
         recipe,
         digits,
@@ -89,7 +97,9 @@ def fit(options: argparse.Namespace) -> None:
         report=ProgressBar(),
     )
     _print_metrics(made)
-    published.write_text(f"{_publish(made, options)}\n")
+    number = _publish(made, options)
+    (run / candidate.PUBLISHED).write_text(f"version {number} in {options.models}\n")
+    _tell_what_serves(number, options)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -100,7 +110,10 @@ def evaluate(options: argparse.Namespace) -> None:
     card = versions.verify(folder).card
     split = options.split or next(iter(card.metrics), "test")
     digits = _load(options)
-    evaluation = measure(folder, digits.test if split == "test" else digits.held_out()[1])
+    images = digits.test if split == "test" else digits.held_out()[1]
+    if split == "validation" and card.data.get("train") == digits.train.digest():
+        print("it has learned these images: the figures below say nothing about new ones", file=sys.stderr)
+    evaluation = measure(folder, images)
     metrics = evaluation.metrics()
     print(
         f"version {options.version} on {split}: {metrics.correct:,} of {metrics.images:,} right, "
@@ -114,7 +127,8 @@ def evaluate(options: argparse.Namespace) -> None:
     if split in card.metrics:
         told = card.metrics[split]
         same = "the same" if told == metrics else f"{told.correct:,} right, nll {told.nll:.4f}"
-        print(f"its card says: {same}")
+        other = "" if card.data.get(split) == images.digest() else ", on other images"
+        print(f"its card says: {same}{other}")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -137,7 +151,7 @@ def export(options: argparse.Namespace) -> None:
     if digits:
         candidate.measure(made, digits.test, "test", [])
         _print_metrics(made)
-    _publish(made, options)
+    _tell_what_serves(_publish(made, options), options)
 
 
 def describe(options: argparse.Namespace) -> None:
@@ -157,10 +171,10 @@ def crossval(options: argparse.Namespace) -> None:
     run = options.run or Path("runs") / f"crossval-{recipe.name}{'-reused' if leaking else ''}"
     _import_keras()
     from training import crossval as validating
-    from training import export, plots
+    from training import plots
 
     if options.fresh:
-        export.renew(run)
+        _start_over(run)
     run.mkdir(parents=True, exist_ok=True)
     folds: list[validating.Fold] = []
     for fold in validating.crossval(
@@ -211,12 +225,23 @@ def _print_metrics(folder: Path) -> None:
 def _publish(staged: Path, options: argparse.Namespace) -> int:
     number = versions.publish(staged, options.models)
     print(f"published as version {number}: {options.models / str(number)}")
+    return number
+
+
+def _tell_what_serves(number: int, options: argparse.Namespace) -> None:
     if options.activate:
         versions.activate(options.models, number)
     serving = versions.current(options.models)
     if serving != number:
         print(f"version {serving} still serves; `python -m training activate {number}` changes that")
-    return number
+
+
+def _start_over(run: Path) -> None:
+    """Remove a run's folder, but never a folder that is none."""
+    if run.exists():
+        if any(run.iterdir()) and not [*run.glob("run.json"), *run.glob("fold-*/run.json")]:
+            raise TrainingError(f"{run} is no folder of a run, so --fresh does not empty it; choose another with --run")
+        shutil.rmtree(run)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -244,8 +269,8 @@ def _parser() -> argparse.ArgumentParser:
     exploring.add_argument("--output", type=Path, default=Path("runs/samples.png"), help="the picture to draw")
 
     def add_training(to: argparse.ArgumentParser) -> None:
-        to.add_argument("--seed", type=_at_least(0), default=0)
-        to.add_argument("--epochs", type=_at_least(1), help="instead of the recipe's own number")
+        to.add_argument("--seed", type=_whole_number(0), default=0)
+        to.add_argument("--epochs", type=_whole_number(1), help="instead of the recipe's own number")
         to.add_argument(
             "--precision",
             choices=("float32", "mixed_bfloat16"),
@@ -275,7 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     validating.add_argument("recipe", help=known)
     add_data(validating)
     add_training(validating)
-    validating.add_argument("--folds", type=_at_least(2), default=5)
+    validating.add_argument("--folds", type=_whole_number(2), default=5)
     validating.add_argument(
         "--reuse-network",
         action="store_true",
@@ -284,7 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     evaluating = add("evaluate", evaluate)
-    evaluating.add_argument("version", type=_at_least(1))
+    evaluating.add_argument("version", type=_whole_number(1))
     add_data(evaluating)
     add_models(evaluating)
     evaluating.add_argument("--split", choices=("test", "validation"), help="default: what its card was measured on")
@@ -301,14 +326,16 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     activating = add("activate", activate)
-    activating.add_argument("version", type=_at_least(1))
+    activating.add_argument("version", type=_whole_number(1))
     add_models(activating)
     return parser
 
 
-def _at_least(least: int) -> Any:
+def _whole_number(least: int) -> Any:
+    most = 10**9  # libraries take seeds of 32 bits, and nobody needs more of anything else
+
     def whole_number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
+        if not text.isdecimal() or not least <= int(text[:20]) <= most:
             raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, not {text!r}")
         return int(text)
 

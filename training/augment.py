@@ -14,7 +14,6 @@ SIDE = 28
 Tensor = Any  # of whichever backend runs
 
 
-@keras.saving.register_keras_serializable("digits")
 class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Warps each image of a batch by its own random affine map and elastic field, sampled once.
 

@@ -4,17 +4,17 @@ import csv
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from training import export, plots, versions
 from training.card import Metrics
 from training.data import Digits, Split
+from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.fit import Epoch, fit
 from training.progress import Progress
 from training.recipes import Recipe
 
-SplitName = Literal["test", "validation"]
+PUBLISHED = "published"  # in a run's folder: where its version went
 
 
 def produce(
@@ -27,7 +27,7 @@ def produce(
     precision: str,
     report: Callable[[Progress], None],
 ) -> Path:
-    """Train, stage and measure a candidate; its folder, inside ``run``.
+    """Train, stage and measure a candidate; its folder, inside ``run``. Raises TrainingError when it was published.
 
     final: learn from all training images and measure on the test set; otherwise hold some out and measure on those.
     """
@@ -38,6 +38,11 @@ def produce(
         learned, validation = digits.held_out()
         measured, name = validation, "validation"
     trained = fit(recipe, learned, validation, run, seed=seed, precision=precision, report=report)
+    published = run / PUBLISHED
+    if published.exists():
+        raise TrainingError(
+            f"{run} is done: {published.read_text().strip()}. Pass --fresh to train it again, or another --seed"
+        )
     folder = run / "candidate"
     export.renew(folder)
     export.stage(

@@ -99,6 +99,8 @@ def _read_idx(path: Path, checksum: str | None) -> NDArray[np.uint8]:
             f"{path} is missing. Put the four MNIST files ({', '.join(CHECKSUMS)}) into one folder and name it "
             "with --data or DIGITS_DATA, or give neither to have Keras download MNIST"
         ) from None
+    except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise TrainingError(f"{path}: {str(error.strerror).lower()}; it must be a file that can be read") from None
     except (OSError, EOFError, zlib.error) as error:
         raise TrainingError(f"{path} cannot be read as a gzip file ({error}); fetch it again") from None
     if checksum is not None and hashlib.md5(content, usedforsecurity=False).hexdigest() != checksum:

@@ -1,6 +1,7 @@
 """Measures a version through the running service: from image bytes to reply."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -51,8 +52,20 @@ class Evaluation:
 def evaluate(version: Path, split: Split) -> Evaluation:
     """Serve the version in this folder, published or staged, and send it every image as a PNG file.
 
-    Raises TrainingError when the version cannot be served.
+    Raises TrainingError when the version cannot be served, or the service breaks.
     """
+    try:
+        entries = _replies(version, split)
+    except httpx.HTTPError as error:
+        raise TrainingError(f"the service broke while {version} was measured: {error}") from None
+    return Evaluation(
+        np.array([entry.get("digit", -1) for entry in entries]),
+        np.array([entry.get("probabilities", [0.1] * 10) for entry in entries], np.float32),
+        split.labels,
+    )
+
+
+def _replies(version: Path, split: Split) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     with _service(version) as client:
         for start in range(0, len(split), BATCH):
@@ -60,11 +73,7 @@ def evaluate(version: Path, split: Split) -> Evaluation:
             reply = client.post("/predict/batch", files=files)
             reply.raise_for_status()
             entries += reply.json()["predictions"]
-    return Evaluation(
-        np.array([entry.get("digit", -1) for entry in entries]),
-        np.array([entry.get("probabilities", [0.1] * 10) for entry in entries], np.float32),
-        split.labels,
-    )
+    return entries
 
 
 @contextmanager
@@ -74,14 +83,18 @@ def _service(version: Path) -> Iterator[httpx.Client]:
         number = versions.card_of(version).version
     except versions.VersionError as error:
         raise TrainingError(str(error)) from None
-    with tempfile.TemporaryDirectory(prefix="digits-") as temporary:
+    # The path of a socket may have about 100 characters.
+    roomy = "/tmp" if len(tempfile.gettempdir()) > 60 else None  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="digits-", dir=roomy) as temporary:
         models, socket, log = Path(temporary, "models"), Path(temporary, "socket"), Path(temporary, "log")
         models.mkdir()
         (models / str(number)).symlink_to(version.resolve())
         (models / versions.CURRENT).write_text(f"{number}\n")
         command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--uds", str(socket)]
+        command += ["--app-dir", str(Path(__file__).parent.parent)]
         # Only the defaults: an operator's limits must not change what is measured.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
+        foreign = ("DIGITS_", "UVICORN_", "WEB_CONCURRENCY")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # our own command
                 command, env=environment | {"DIGITS_MODELS": str(models)}, stdout=output, stderr=output
@@ -101,14 +114,21 @@ def _await_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Pa
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            last = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
-            raise TrainingError(f"the service does not start with this version: {last}")
+            raise TrainingError(f"the service does not start with this version: {_last_message(log)}")
         try:
             if client.get("/health/ready").is_success:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
     raise TrainingError(f"the service did not get ready within {STARTUP_SECONDS} seconds")
+
+
+def _last_message(log: Path) -> str:
+    last = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
+    try:
+        return str(json.loads(last)["message"])
+    except (ValueError, KeyError, TypeError):
+        return last
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:

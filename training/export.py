@@ -3,7 +3,6 @@
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,15 +58,12 @@ def adopt(path: Path, pixels: str = "0..255") -> keras.Model:
     try:
         network = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises whatever its layers raise; all of it means the same here
-        raise TrainingError(f"{path} is not a Keras file that can be loaded: {_first_line(error)}") from None
-    if len(network.inputs) != 1 or len(network.outputs) != 1:
-        raise TrainingError(f"{path} has {len(network.inputs)} inputs and {len(network.outputs)} outputs; expected one")
-    shape = tuple(network.inputs[0].shape[1:])
-    if shape not in ((28, 28), (28, 28, 1), (784,)):
-        raise TrainingError(f"{path} takes images of shape {shape}; expected (28, 28), (28, 28, 1) or (784,)")
-    if tuple(network.outputs[0].shape[1:]) != (10,):
-        raise TrainingError(f"{path} gives {tuple(network.outputs[0].shape[1:])} values; expected ten probabilities")
-    if shape == (28, 28, 1) and network.inputs[0].dtype == "uint8" and pixels == "0..255":
+        raise TrainingError(f"{path} is not a Keras file that can be loaded: {_reason(error)}") from None
+    shape, dtype = _input_of(network, path)
+    if dtype.startswith(("int", "uint")) and pixels != "0..255":
+        raise TrainingError(f"{path} takes whole numbers ({dtype}), which {pixels} would round to next to nothing")
+    network = _in_float32(network)
+    if shape == (28, 28, 1) and dtype == "uint8" and pixels == "0..255":
         return network
     scale, offset = RANGES[pixels]
     image = keras.Input((28, 28, 1), dtype="uint8", name="image")
@@ -75,10 +71,47 @@ def adopt(path: Path, pixels: str = "0..255") -> keras.Model:
     return keras.Model(image, network(keras.layers.Reshape(shape, name="to_its_shape")(x)), name=network.name)
 
 
+def _input_of(network: Any, path: Path) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype of the one input, where there is one input and one output of ten values."""
+    try:
+        inputs, outputs = network.inputs, network.outputs
+    except AttributeError:
+        inputs = None
+    if not inputs:
+        raise TrainingError(f"{path} does not know its input: build the network on 28x28 images and save it again")
+    if not isinstance(network.output, keras.KerasTensor) or len(inputs) != 1 or len(outputs) != 1:
+        raise TrainingError(
+            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; expected a single one of each"
+        )
+    shape, gives = tuple(inputs[0].shape[1:]), tuple(outputs[0].shape[1:])
+    if shape not in ((28, 28), (28, 28, 1), (784,)):
+        raise TrainingError(f"{path} takes images of shape {shape}; expected (28, 28), (28, 28, 1) or (784,)")
+    if gives != (10,):
+        raise TrainingError(f"{path} gives {gives} values; expected ten probabilities")
+    return shape, str(inputs[0].dtype)
+
+
+def _in_float32(network: keras.Model) -> keras.Model:
+    """The same network computing in float32, as it will be served; trained in mixed precision it may not."""
+    if all(layer.compute_dtype == "float32" for layer in network.layers if layer.weights):
+        return network
+
+    def in_float32(layer: keras.Layer) -> keras.Layer:
+        dtype = layer.dtype if isinstance(layer, keras.layers.InputLayer) else "float32"
+        return type(layer).from_config(layer.get_config() | {"dtype": dtype})
+
+    clone = keras.models.clone_model(network, clone_function=in_float32)
+    clone.set_weights(network.get_weights())
+    return clone
+
+
 def _to_openvino(network: keras.Model, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        _quietly(lambda: network.export(f"{temporary}/model.xml", format="openvino", verbose=False))
-        graph = openvino.Core().read_model(f"{temporary}/model.xml")
+        try:
+            network.export(f"{temporary}/model.xml", format="openvino", verbose=False)
+            graph = openvino.Core().read_model(f"{temporary}/model.xml")
+        except Exception as error:  # the converter raises types of its own that have no common base
+            raise TrainingError(f"the network cannot be written for OpenVINO: {_reason(error)}") from None
         graph.set_rt_info(versions.digest(folder / versions.KERAS), ["digits", "source_sha256"])
         openvino.save_model(graph, folder / versions.GRAPH, compress_to_fp16=False)
 
@@ -94,9 +127,11 @@ def _check(network: keras.Model, graph: Path) -> None:
         raise TrainingError("the ten values do not sum to one: end the network with a softmax")
     if np.ptp(by_keras, axis=0).max() < 1e-6:
         raise TrainingError("the network gives every image the same values: it has not learned anything")
-    by_openvino = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(
-        {0: images[..., None]}
-    )[0]
+    try:
+        compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        by_openvino = compiled({0: images[..., None]})[0]
+    except RuntimeError as error:
+        raise TrainingError(f"OpenVINO cannot run the network: {_reason(error)}") from None
     difference = float(np.abs(by_keras - by_openvino).max())
     if difference > AGREEMENT:
         raise TrainingError(f"Keras and OpenVINO differ by {difference:.2g} in a probability; expected {AGREEMENT:g}")
@@ -127,20 +162,15 @@ def _libraries() -> dict[str, str]:
     return found
 
 
-def _quietly(action: Callable[[], Any]) -> None:
-    """Run an exporter; its failures are the network's fault."""
-    try:
-        action()
-    except Exception as error:  # the converter raises its own types and the backend's
-        raise TrainingError(f"the network cannot be written for OpenVINO: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    """The line of an error that says why: OpenVINO's begins with dashes, after several that say where."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line.lstrip("- ") for line in lines if line.startswith("--")] + lines
+    return told[0] if told else type(error).__name__
 
 
 def renew(folder: Path) -> None:
     """Make ``folder`` exist and be empty."""
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)

@@ -1,9 +1,13 @@
 """Trains a recipe's network, with a checkpoint after every epoch from which a killed run goes on."""
 
+import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ from training.progress import Progress
 from training.recipes import Optimiser, Recipe
 
 Epoch = dict[str, float]
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT, SETTINGS = "checkpoint.npz", "run.json"
 RECALIBRATION_BATCHES, RECALIBRATION_BATCH = 40, 500
 
 
@@ -49,13 +53,27 @@ def fit(
     so a run gives the same network twice on one machine, interrupted or not.
     validation: measured after every epoch, never learned from.
     start: folder of a finished run of the same recipe whose network and optimiser this one begins with.
-    Raises TrainingError when ``run`` holds a run with other settings.
+    Raises TrainingError when ``run`` holds a run with other settings or is in use.
     """
     make_deterministic(seed)
     run.mkdir(parents=True, exist_ok=True)
-    _claim(run, recipe, train, validation, seed=seed, precision=precision)
+    settings = _settings(recipe, train, validation, seed=seed, precision=precision, start=start)
+    with _claimed(run, settings):
+        return _fit(recipe, train, validation, run, seed=seed, precision=precision, start=start, report=report)
 
-    network = build(recipe, precision=precision, seed=seed)
+
+def _fit(
+    recipe: Recipe,
+    train: Split,
+    validation: Split | None,
+    run: Path,
+    *,
+    seed: int,
+    precision: str,
+    start: Path | None,
+    report: Callable[[Progress], None],
+) -> Trained:
+    network = build(recipe, precision=precision, dropout_seed=seed)
     views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
     learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
     batches = -(-len(train) // recipe.batch)
@@ -94,7 +112,7 @@ def fit(
             averaging=epoch >= recipe.epochs - recipe.average,
         )
 
-    final = build(recipe, seed=seed)
+    final = build(recipe, dropout_seed=seed)
     final.set_weights(state.final_weights())
     if state.averaged:
         recalibrate(final, images, seed=seed)
@@ -121,10 +139,11 @@ def recalibrate(network: keras.Model, images: NDArray[np.uint8], *, seed: int) -
         return
     momenta = [layer.momentum for layer in layers]
     chosen = np.random.default_rng(seed).permutation(len(images))[: RECALIBRATION_BATCHES * RECALIBRATION_BATCH]
-    for number, start in enumerate(range(0, len(chosen), RECALIBRATION_BATCH)):
+    batches = np.array_split(chosen, -(-len(chosen) // RECALIBRATION_BATCH))  # alike in size, since they count alike
+    for number, batch in enumerate(batches):
         for layer in layers:
             layer.momentum = number / (number + 1)  # a plain mean over the batches
-        network(images[chosen[start : start + RECALIBRATION_BATCH]], training=True)
+        network(images[batch], training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
 
@@ -146,17 +165,21 @@ class _State:
         """Go on where the last epoch ended. False where there was none."""
         if not self.path.exists():
             return False
-        with np.load(self.path) as saved:
-            self._assign(saved)
-            progress = json.loads(str(saved["progress"]))
-            self.sums = [saved[f"sum_{index}"] for index in range(len(self.sums))]
+        try:
+            with self.path.open("rb") as file, np.load(file) as saved:
+                self._assign(saved)
+                progress = json.loads(str(saved["progress"]))
+                self.sums = [saved[f"sum_{index}"] for index in range(len(self.sums))]
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError):
+            raise TrainingError(f"{self.path} is damaged; pass --fresh to start over") from None
         self.history, self.averaged = progress["history"], progress["averaged"]
         return True
 
     def begin_as(self, path: Path) -> None:
-        """Take over another run's variables, but not its history."""
+        """Take over another run's variables, but neither its history nor its place in the schedule."""
         with np.load(path) as saved:
             self._assign(saved)
+        self.learner.optimizer.iterations.assign(0)
 
     def _assign(self, saved: Mapping[str, NDArray[Any]]) -> None:
         for index, variable in enumerate(self._variables()):
@@ -184,27 +207,45 @@ class _State:
         return [(total / self.averaged).astype("float32") for total in self.sums]
 
 
-def _claim(run: Path, recipe: Recipe, train: Split, validation: Split | None, *, seed: int, precision: str) -> None:
-    """Write down what this run is, or check that the run found there is the same."""
-    settings = {
+def _settings(
+    recipe: Recipe, train: Split, validation: Split | None, *, seed: int, precision: str, start: Path | None
+) -> dict[str, Any]:
+    """All that decides what a run ends as."""
+    return {
         "recipe": recipe.digest(),
         "seed": seed,
         "precision": precision,
         "train": train.digest(),
         "validation": validation.digest() if validation else None,
         "backend": keras.backend.backend(),
+        "start": hashlib.sha256((start / CHECKPOINT).read_bytes()).hexdigest() if start else None,
     }
-    path = run / "run.json"
-    if not path.exists():
-        path.write_text(json.dumps(settings, indent=2))
-        return
-    found = json.loads(path.read_text())
-    if found != settings:
-        other = ", ".join(sorted(name for name in settings if found.get(name) != settings[name]))
-        raise TrainingError(
-            f"{run} holds a run that differs in: {other}. Choose another folder with --run, "
-            "or pass --fresh to start over there"
-        )
+
+
+@contextlib.contextmanager
+def _claimed(run: Path, settings: dict[str, Any]) -> Iterator[None]:
+    """Hold a run's folder for this process, and make sure that the run found there is this one."""
+    with (run / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainingError(f"another process is training in {run}; choose another folder with --run") from None
+        path = run / SETTINGS
+        if not path.exists():
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(settings, indent=2))
+            temporary.replace(path)
+        try:
+            found = json.loads(path.read_text())
+        except ValueError:
+            raise TrainingError(f"{path} is damaged; pass --fresh to start over") from None
+        if found != settings:
+            other = ", ".join(sorted(name for name in settings if found.get(name) != settings[name]))
+            raise TrainingError(
+                f"{run} holds a run that differs in: {other}. Choose another folder with --run, "
+                "or pass --fresh to start over there"
+            )
+        yield
 
 
 def _optimiser(settings: Optimiser, *, steps: int) -> keras.Optimizer:

@@ -5,16 +5,17 @@ import keras
 from training.recipes import Conv, Dense, Dropout, Flatten, Layer, MaxPool, Recipe, Softmax
 
 
-def build(recipe: Recipe, *, precision: str = "float32", seed: int = 0) -> keras.Model:
+def build(recipe: Recipe, *, precision: str = "float32", dropout_seed: int = 0) -> keras.Model:
     """The recipe's network: uint8 (n, 28, 28, 1) in, float32 (n, 10) softmax probabilities out.
 
-    precision: a Keras dtype policy; weights are float32 under ``mixed_bfloat16`` too.
+    precision: a Keras dtype policy; weights are float32 under ``mixed_bfloat16`` too. Initial weights follow
+    from Keras's global seed, see ``fit.make_deterministic``.
     """
     policy = keras.DTypePolicy(precision)
     image = keras.Input((28, 28, 1), dtype="uint8", name="image")
     x = keras.layers.Rescaling(recipe.scaling.scale, recipe.scaling.offset, dtype=policy, name="scaling")(image)
     for number, layer in enumerate(recipe.layers):
-        x = _add(layer, x, policy, seed=seed * 1000 + number)
+        x = _add(layer, x, policy, seed=dropout_seed * 1000 + number)
     return keras.Model(image, x, name=recipe.name.replace("-", "_"))
 
 

@@ -1,11 +1,12 @@
 """How far a training has come. Standard library only: the service reads these messages too."""
 
+import os
 import sys
 import time
 from dataclasses import dataclass
 from typing import TextIO
 
-BAR = 24
+BAR = 16
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Progress:
 
     def __str__(self) -> str:
         done = BAR * self.batch // self.batches
+        minutes, seconds = divmod(round(self.seconds_left), 60)
         text = (
-            f"epoch {self.epoch}/{self.epochs} [{'=' * done}{' ' * (BAR - done)}] {self.batch}/{self.batches} "
+            f"epoch {self.epoch}/{self.epochs} [{'=' * done}{' ' * (BAR - done)}] {minutes}:{seconds:02d} left | "
             f"loss {self.loss:.4f} accuracy {self.accuracy:.2%}"
         )
         if self.val_accuracy is not None:
             text += f" | validation loss {self.val_loss:.4f} accuracy {self.val_accuracy:.2%}"
-        minutes, seconds = divmod(round(self.seconds_left), 60)
-        return f"{text} | {minutes}:{seconds:02d} left"
+        return text
 
 
 class ProgressBar:
@@ -49,7 +50,15 @@ class ProgressBar:
         if self.stream.isatty():
             if progress.epoch_ended or time.monotonic() - self.drawn > 0.1:
                 self.drawn = time.monotonic()
-                self.stream.write(f"\r\033[K{progress}" + ("\n" if progress.epoch_ended else ""))
+                # A line that wraps would not be rewritten; an epoch's last may be as long as it is.
+                text = str(progress) if progress.epoch_ended else str(progress)[: self._columns() - 1]
+                self.stream.write(f"\r\033[K{text}" + ("\n" if progress.epoch_ended else ""))
                 self.stream.flush()
         elif progress.epoch_ended:
             print(progress, file=self.stream, flush=True)
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns or 80
+        except OSError:
+            return 80

@@ -88,8 +88,10 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """A Keras optimiser by class name. The rate rises linearly over ``warmup`` (share of all steps) to
-    ``rate``, then stays (``constant``) or falls along half a cosine to ``rate * floor``.
+    """A Keras optimiser by class name. momentum: of Nesterov's kind, for SGD.
+
+    The rate is ``rate`` throughout, or (``cosine``) rises linearly to it over ``warmup``, a share of all steps
+    under 1, and falls along half a cosine to ``rate * floor``.
     """
 
     name: str

@@ -4,12 +4,14 @@ A version is written beside its place, synced, then renamed; CURRENT is replaced
 ever sees half of one. Standard library only: training publishes and the service reads by these functions.
 """
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +97,7 @@ def publish(staged: Path, folder: Path) -> int:
     """
     card = verify(staged).card
     folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder))
     try:
         shutil.copytree(staged, incoming, dirs_exist_ok=True)
@@ -109,7 +112,7 @@ def publish(staged: Path, folder: Path) -> int:
                 incoming.rename(folder / str(number))
                 break
             except OSError as error:  # somebody else took this number meanwhile
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                     raise
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
@@ -123,17 +126,29 @@ def activate(folder: Path, number: int) -> None:
     """Let CURRENT name another version. Raises VersionError, changing nothing, when that one is not sound."""
     verify(folder / str(number))
     descriptor, name = tempfile.mkstemp(prefix=".current-", dir=folder)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{number}\n")
-        os.fchmod(descriptor, 0o644)
-        file.flush()
-        os.fsync(descriptor)
-    Path(name).replace(folder / CURRENT)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{number}\n")
+            os.fchmod(descriptor, 0o644)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(folder / CURRENT)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
     _sync(folder)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what a publishing process left that was killed; none takes an hour."""
+    for path in folder.glob(".incoming-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > 3600:
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER
+    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER and str(int(text)) == text
 
 
 def _sync(path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
+from tests.samples import write_idx
 from training import versions
 
 # Downloads are sent to a port where nobody listens.
@@ -123,6 +125,67 @@ def test_kill_in_the_middle_and_start_again(trained: Path, small_data: Path, tmp
     assert resumed.files[versions.WEIGHTS] == reference.files[versions.WEIGHTS]
 
 
+def test_evaluate_tells_when_figures_do_not_compare(trained: Path, tmp_path: Path) -> None:
+    other = write_idx(tmp_path / "other", 120, 30, seed=5)
+    assert "on other images" in run(trained, "evaluate", "1", "--data", other, "--no-verify")
+
+
+def test_fresh_never_empties_a_folder_that_is_no_run(small_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    assert "--fresh does not empty it" in run(tmp_path, *fit(small_data, "--run", "precious", "--fresh"), status=2)
+    assert (tmp_path / "precious" / "thesis.txt").exists()
+
+
+def test_sigterm_leaves_no_service_and_no_files_behind(trained: Path, small_data: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        command("evaluate", "1", "--data", small_data, "--no-verify"),
+        cwd=trained,
+        env=environment(TMPDIR=str(temporary)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(temporary.glob("digits-*/log")):
+        assert time.monotonic() < deadline
+        if process.poll() is not None:
+            break
+        time.sleep(0.005)
+    process.terminate()
+    assert process.wait(30) in (128 + signal.SIGTERM, 0)
+    assert list(temporary.iterdir()) == []
+    running = subprocess.run(["pgrep", "-f", str(temporary)], capture_output=True, text=True, check=False)
+    assert running.stdout == ""
+
+
+def test_the_service_that_measures_is_not_the_callers(trained: Path, small_data: Path, tmp_path: Path) -> None:
+    """A file called app.py in the folder, a long path for temporary files, and settings of another server."""
+    (trained / "app.py").write_text("raise RuntimeError")
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    try:
+        arguments = ["evaluate", "1", "--data", str(small_data), "--no-verify"]
+        output = run(trained, *arguments, TMPDIR=str(long), WEB_CONCURRENCY="2", DIGITS_MAX_BATCH="1")
+    finally:
+        (trained / "app.py").unlink()
+    assert "its card says: the same" in output
+
+
+def test_a_version_that_does_not_start_is_named(trained: Path, small_data: Path, tmp_path: Path) -> None:
+    """Right digests, but a graph of another network: the service refuses, and its reason is passed on."""
+    shutil.copytree(trained / "models", tmp_path / "models")
+    version = tmp_path / "models/digits/1"
+    card = json.loads((version / "card.json").read_text())
+    graph = (version / "model.xml").read_text().replace(card["files"]["model.keras"], "0" * 64)
+    (version / "model.xml").write_text(graph)
+    card["files"]["model.xml"] = versions.digest(version / "model.xml")
+    (version / "card.json").write_text(json.dumps(card))
+    output = run(tmp_path, "evaluate", "1", "--data", small_data, "--no-verify", status=2)
+    assert "made from another model.keras" in output.splitlines()[-1]
+
+
 def test_explore(small_data: Path, tmp_path: Path) -> None:
     output = run(tmp_path, "explore", "--data", small_data, "--no-verify", "--output", "samples.png")
     assert "(600, 28, 28) uint8" in output
@@ -136,6 +199,7 @@ def test_explore(small_data: Path, tmp_path: Path) -> None:
     [
         (["fit", "nonesuch"], "default"),
         (["fit", "--epochs", "0"], "at least 1"),
+        (["fit", "--seed", "4294967296"], "whole number"),
         (["fit", "--data", "nowhere"], "--data or DIGITS_DATA"),
         (["evaluate", "9"], "models/digits/9"),
         (["evaluate", "first"], "whole number"),

@@ -49,6 +49,9 @@ def test_the_command(small_data: Path, tmp_path: Path) -> None:
             assert min(image.size) > 200
     leaking = run(tmp_path, *arguments, "--reuse-network")
     assert leaking.count("leaking") == 4
+    # The two are not to be mixed up: one's folds are not taken for the other's.
+    here = ["--run", "runs/crossval-dense-512"]
+    assert "start" in run(tmp_path, *arguments, "--reuse-network", *here, status=2).splitlines()[-1]
 
 
 @pytest.mark.parametrize(

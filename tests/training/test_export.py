@@ -99,3 +99,49 @@ def test_what_is_no_keras_file(tmp_path: Path) -> None:
         (tmp_path / name).write_text("hello")
         with pytest.raises(TrainingError, match=name):
             export.adopt(tmp_path / name)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("softmax", ["float32", None])
+def test_a_network_trained_in_mixed_precision_serves_in_float32(
+    tmp_path: Path, policy: str, softmax: str | None
+) -> None:
+    image = keras.Input((28, 28, 1))
+    x = keras.layers.Conv2D(4, 3, strides=3, activation="relu", dtype=policy)(image)
+    x = keras.layers.Dense(10, dtype=policy)(keras.layers.Flatten(dtype=policy)(x))
+    model = keras.Model(image, keras.layers.Softmax(dtype=softmax or policy)(x))
+    adopted = export.adopt(save(model, tmp_path), "0..1")
+    export.stage(adopted, tmp_path / "staged")
+    assert all(layer.compute_dtype == "float32" for layer in adopted.layers[-1].layers if layer.weights)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_whole_numbers_cannot_be_scaled(tmp_path: Path, dtype: str) -> None:
+    image = keras.Input((784,), dtype=dtype)
+    x = keras.layers.Rescaling(1 / 255)(image)
+    path = save(keras.Model(image, keras.layers.Dense(10, "softmax")(x)), tmp_path)
+    export.stage(export.adopt(path), tmp_path / "staged")
+    with pytest.raises(TrainingError, match="whole numbers"):
+        export.adopt(path, "0..1")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+def test_a_network_that_was_never_built(tmp_path: Path) -> None:
+    path = save(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]), tmp_path)
+    with pytest.raises(TrainingError, match="build the network"):
+        export.adopt(path)
+
+
+def test_outputs_by_name(tmp_path: Path) -> None:
+    image = keras.Input((784,))
+    path = save(keras.Model(image, {"digit": keras.layers.Dense(10, "softmax")(image)}), tmp_path)
+    with pytest.raises(TrainingError, match="single"):
+        export.adopt(path)
+
+
+def test_an_operation_that_the_runtime_lacks_is_named(tmp_path: Path) -> None:
+    image = keras.Input((28, 28))
+    x = keras.layers.LSTM(4)(image)
+    path = save(keras.Model(image, keras.layers.Dense(10, "softmax")(x)), tmp_path)
+    with pytest.raises(TrainingError, match="No conversion rule found for operations"):
+        export.stage(export.adopt(path), tmp_path / "staged")

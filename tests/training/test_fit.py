@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from training import data, recipes
 from training.data import Digits
@@ -80,11 +81,92 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     assert [row["loss"] for row in resumed.history] == [row["loss"] for row in uninterrupted.history]
 
 
-def test_a_checkpoint_written_by_halves_does_not_matter(digits: Digits, tmp_path: Path) -> None:
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills while the second epoch's checkpoint is written: the first epoch's is still there."""
+    import os
+
+    learned, _ = digits.held_out()
+    short = dataclasses.replace(TINY, epochs=2, average=0)
+    sync, calls = os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        fit(short, learned, None, tmp_path, seed=0)
+    epochs: list[int] = []
+    fit(short, learned, None, tmp_path, seed=0, report=lambda progress: epochs.append(progress.epoch))
+    assert set(epochs) == {2}
+
+
+def test_damaged_files_of_a_run_are_named(digits: Digits, tmp_path: Path) -> None:
     learned, _ = digits.held_out()
     short = dataclasses.replace(TINY, epochs=1, average=0)
-    (tmp_path / "checkpoint.tmp").write_bytes(b"half")
-    assert len(fit(short, learned, None, tmp_path, seed=0).history) == 1
+    fit(short, learned, None, tmp_path, seed=0)
+    for name in ("checkpoint.npz", "run.json"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(TrainingError, match=f"{name} is damaged.*--fresh"):
+            fit(short, learned, None, tmp_path, seed=0)
+        (tmp_path / name).write_bytes(content)
+
+
+def test_two_processes_do_not_share_a_run(digits: Digits, tmp_path: Path) -> None:
+    learned, _ = digits.held_out()
+
+    def second(progress: Progress) -> None:
+        with pytest.raises(TrainingError, match="another process"):
+            fit(TINY, learned, None, tmp_path, seed=3)
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(TINY, learned, None, tmp_path, seed=3, report=second)
+
+
+def test_the_last_epochs_are_averaged(digits: Digits, tmp_path: Path) -> None:
+    """Three runs that stop averaging earlier show the weights that the average is made of."""
+    learned, _ = digits.held_out()
+    recipe = dataclasses.replace(TINY, average=0, optimiser=Optimiser("SGD", rate=0.05))
+    single = [
+        fit(dataclasses.replace(recipe, epochs=n), learned, None, tmp_path / str(n), seed=3).network for n in (3, 4)
+    ]
+    averaged = fit(dataclasses.replace(recipe, epochs=4, average=2), learned, None, tmp_path / "both", seed=3).network
+    for three, four, both in zip(*(n.trainable_variables for n in (*single, averaged)), strict=True):
+        assert np.asarray(both) == pytest.approx((np.asarray(three) + np.asarray(four)) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [500, 501, 600, 1300])
+def test_recalibration_measures_plain_images(digits: Digits, count: int) -> None:
+    import keras
+
+    from training.fit import recalibrate
+    from training.network import build
+
+    images = np.concatenate([digits.train.images] * 3)[:count, ..., None]
+    network = build(TINY)
+    recalibrate(network, images, seed=0)
+    norm = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    before = keras.Model(network.input, norm.input)(images)
+    assert np.asarray(norm.moving_mean) == pytest.approx(np.mean(before, axis=(0, 1, 2)), rel=0.02, abs=1e-3)
+    assert np.asarray(norm.moving_variance) == pytest.approx(np.var(before, axis=(0, 1, 2)), rel=0.05, abs=1e-3)
+    assert norm.momentum == 0.9
+
+
+def test_the_rate_rises_and_falls() -> None:
+    from training.fit import _rate
+
+    rate = _rate(Optimiser("SGD", rate=0.1, schedule="cosine", warmup=0.2, floor=0.01), steps=1000)
+    assert callable(rate)
+    steps = [0, 100, 200, 600, 999]
+    assert [float(rate(step)) for step in steps] == pytest.approx([0.001, 0.0505, 0.1, 0.0505, 0.001], rel=0.01)
+    assert _rate(Optimiser("SGD", rate=0.1), steps=10) == 0.1
 
 
 def test_a_run_folder_belongs_to_one_run(digits: Digits, tmp_path: Path) -> None:
@@ -125,11 +207,69 @@ def test_augmented_views_differ_and_stay_in_range(digits: Digits) -> None:
     assert np.array_equal(np.asarray(layer(images)), images)
 
 
-def test_no_augmentation_is_the_image_itself(digits: Digits) -> None:
+def views(augmentation: Augmentation, image: NDArray[np.uint8], count: int = 400) -> NDArray[np.float32]:
     from training.augment import Augment
 
-    images = digits.train.images[:8, ..., None]
-    assert np.abs(np.asarray(Augment(Augmentation(), seed=1)(images, training=True)) - images).max() <= 1
+    return np.asarray(Augment(augmentation, seed=1)(np.stack([image] * count)[..., None], training=True))[..., 0]
+
+
+def dot(y: int, x: int) -> NDArray[np.uint8]:
+    """A soft spot of ink, so that its middle can be measured to a fraction of a pixel."""
+    yy, xx = np.mgrid[:28, :28]
+    return np.rint(255 * np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / 4)).astype(np.uint8)
+
+
+def middles(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n, 2): y and x from the image's centre."""
+    places = np.arange(28) - 13.5
+    mass = images.sum(axis=(1, 2))
+    return np.stack([images.sum(axis=2) @ places / mass, images.sum(axis=1) @ places / mass], axis=1)
+
+
+def test_no_augmentation_is_the_image_itself(digits: Digits) -> None:
+    assert np.array_equal(views(Augmentation(), digits.train.images[0], 8)[3], digits.train.images[0])
+
+
+def test_turns_keep_the_distance_and_spread_over_the_angle() -> None:
+    found = middles(views(Augmentation(rotate=30), dot(14, 21)))
+    assert np.hypot(*found.T) == pytest.approx(np.hypot(0.5, 7.5), abs=0.15)
+    angles = np.rad2deg(np.arctan2(found[:, 0], found[:, 1])) - np.rad2deg(np.arctan2(0.5, 7.5))
+    assert 27 < angles.max() < 31
+    assert -31 < angles.min() < -27
+    assert abs(angles.mean()) < 3
+
+
+def test_zoom_moves_outwards_by_its_factor_each_way_alone() -> None:
+    found = middles(views(Augmentation(zoom=(1.2, 1.2)), dot(18, 18)))
+    assert found == pytest.approx(np.full_like(found, 4.5 * 1.2), abs=0.1)
+    found = middles(views(Augmentation(zoom=(0.8, 1.25)), dot(18, 18))) / 4.5
+    assert found.min() == pytest.approx(0.8, abs=0.05)
+    assert found.max() == pytest.approx(1.25, abs=0.05)
+    assert abs(np.corrcoef(found.T)[0, 1]) < 0.2
+
+
+def test_shift_and_shear_are_as_large_as_told() -> None:
+    found = middles(views(Augmentation(shift=3), dot(14, 14))) - 0.5
+    assert found.max() == pytest.approx(3, abs=0.1)
+    assert found.min() == pytest.approx(-3, abs=0.1)
+    found = middles(views(Augmentation(shear=0.3), dot(21, 14)))
+    assert found[:, 0] == pytest.approx(7.5, abs=0.1)
+    assert np.abs(found[:, 1] - 0.5).max() == pytest.approx(0.3 * 7.5, abs=0.2)
+
+
+def test_the_elastic_field_has_the_deviation_told_and_is_smooth() -> None:
+    moved = middles(views(Augmentation(elastic=0.8), dot(14, 14)))
+    assert moved.std(axis=0) == pytest.approx([0.8, 0.8], rel=0.15)
+    beside = middles(views(Augmentation(elastic=0.8), dot(14, 15)))  # the same seed, so the same fields
+    assert np.abs((beside - moved)[:, 1] - 1).mean() < 0.3
+
+
+def test_erasing_takes_its_share_and_its_size() -> None:
+    white = np.full((28, 28), 255, np.uint8)
+    erased = (views(Augmentation(erase=0.25), white, 2000) == 0).sum(axis=(1, 2))
+    assert (erased > 0).mean() == pytest.approx(0.25, abs=0.04)
+    assert erased.max() <= 9 * 9
+    assert np.median(erased[erased > 0]) > 3 * 3
 
 
 def test_recipes_are_data() -> None:

@@ -1,7 +1,9 @@
 """Version folders: published whole or not at all."""
 
 import dataclasses
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,42 @@ def test_a_damaged_candidate_is_not_published(tmp_path: Path) -> None:
     with pytest.raises(VersionError, match=r"model\.bin"):
         versions.publish(staged, models)
     assert versions.numbers(models) == []
+
+
+def test_what_a_killed_publisher_left_is_swept_after_an_hour(tmp_path: Path) -> None:
+    staged, models = stage(tmp_path / "staged"), tmp_path / "models"
+    for name, age in ((".incoming-old", 4000), (".incoming-new", 10)):
+        (models / name).mkdir(parents=True)
+        os.utime(models / name, (time.time() - age,) * 2)
+    versions.publish(staged, models)
+    assert sorted(path.name for path in models.iterdir()) == [".incoming-new", "1", "CURRENT"]
+
+
+def test_odd_names_are_not_versions(tmp_path: Path) -> None:
+    staged, models = stage(tmp_path / "staged"), tmp_path / "models"
+    models.mkdir()
+    (models / "1").write_text("a file, not a folder")
+    (models / "007").mkdir()
+    (models / "two").mkdir()
+    assert versions.publish(staged, models) == 2
+    assert versions.numbers(models) == [2]
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged, models = stage(tmp_path / "staged"), tmp_path / "models"
+    versions.publish(staged, models)
+    versions.publish(staged, models)
+    before = sorted(path.name for path in models.iterdir())
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for attempt in (lambda: versions.activate(models, 2), lambda: versions.publish(staged, models)):
+        with pytest.raises(OSError, match="No space"):
+            attempt()
+    assert sorted(path.name for path in models.iterdir()) == before
+    assert versions.current(models) == 1
 
 
 def test_activation_refuses_what_is_not_sound(tmp_path: Path) -> None:
