@@ -72,11 +72,13 @@ def test_the_reply_shown_is_the_reply(client: httpx.Client) -> None:
 def test_training_commands(small_data: Path, tmp_path: Path) -> None:
     """On small data and for one epoch; otherwise as they stand, in their order."""
     commands = of(".venv/bin/python -m training")
-    assert {line.split()[3] for line in commands} == {"explore", "fit", "evaluate", "export", "activate"}
+    assert {line.split()[3] for line in commands} == {
+        *("explore", "fit", "evaluate", "activate", "describe", "crossval", "export")
+    }
     for line in commands:
         words = [word.replace("my-network.keras", "models/digits/1/model.keras") for word in line.split()[1:]]
-        more = [] if "activate" in words else ["--data", str(small_data), "--no-verify"]
-        more += ["--epochs", "1"] if "fit" in words else []
+        more = [] if {"activate", "describe"} & set(words) else ["--data", str(small_data), "--no-verify"]
+        more += ["--epochs", "1"] if {"fit", "crossval"} & set(words) else []
         done = subprocess.run(
             [sys.executable, *words, *more],
             cwd=tmp_path,
