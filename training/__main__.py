@@ -14,6 +14,8 @@ from training.data import Digits
 from training.errors import TrainingError
 from training.progress import ProgressBar
 
+FORMATS = ("keras-json-h5", "onnx", "litert", "saved-model", "openvino")
+
 # The heavy libraries are imported by the commands that need them, so that --help and mistakes answer at once.
 
 
@@ -132,13 +134,16 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    """Make a version of a Keras file, measured where there is data."""
+    """Make a version of a Keras file, measured where there is data; or write a version in another format."""
+    if options.format:
+        _convert(options)
+        return
     _import_keras()
     from training import candidate
     from training import export as exporting
 
-    network = exporting.adopt(options.file, options.pixels)
-    made = Path("runs") / f"export-{options.file.stem}"
+    network = exporting.adopt(options.source, options.pixels)
+    made = Path("runs") / f"export-{options.source.stem}"
     exporting.renew(made)
     try:
         digits: Digits | None = _load(options)
@@ -152,6 +157,23 @@ def export(options: argparse.Namespace) -> None:
         candidate.measure(made, digits.test, "test", [])
         _print_metrics(made)
     _tell_what_serves(_publish(made, options), options)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    if not options.source.name.isdecimal():
+        raise TrainingError(f"--format takes the number of a version, not {options.source}")
+    version = options.models / options.source.name
+    versions.verify(version)
+    _import_keras()
+    from training import formats
+    from training.export import check_images
+
+    suffix = formats.FORMATS[options.format].suffix
+    output = options.output or Path("runs") / f"digits-{options.source.name}-{options.format}{suffix}"
+    known = options.data or os.environ.get("DIGITS_DATA")
+    images = _load(options).test.images[:1000] if known else check_images(1000)
+    compared, difference = formats.convert(version, options.format, output, images)
+    print(f"{output}: read back, {compared:,} images give the same digits, probabilities within {difference:.1g}")
 
 
 def describe(options: argparse.Namespace) -> None:
@@ -315,7 +337,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluating.add_argument("--split", choices=("test", "validation"), help="default: what its card was measured on")
 
     exporting = add("export", export)
-    exporting.add_argument("file", type=Path, help="a Keras file that maps 28x28 to ten softmax outputs")
+    exporting.add_argument(
+        "source",
+        type=Path,
+        help="a Keras file that maps 28x28 to ten softmax outputs; with --format a version's number",
+    )
+    exporting.add_argument("--format", choices=FORMATS, help="write a version in this format instead")
+    exporting.add_argument("--output", type=Path, help="where to write it; default below runs/")
     add_data(exporting)
     add_publishing(exporting)
     exporting.add_argument(

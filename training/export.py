@@ -117,7 +117,7 @@ def _to_openvino(network: keras.Model, folder: Path) -> None:
 
 
 def _check(network: keras.Model, graph: Path) -> None:
-    images = _check_images()
+    images = check_images(64)
     by_keras = np.asarray(network(images[..., None], training=False))
     if by_keras.shape != (len(images), 10):
         raise TrainingError(f"the network gives {by_keras.shape[1:]} values an image; expected ten probabilities")
@@ -137,10 +137,10 @@ def _check(network: keras.Model, graph: Path) -> None:
         raise TrainingError(f"Keras and OpenVINO differ by {difference:.2g} in a probability; expected {AGREEMENT:g}")
 
 
-def _check_images() -> NDArray[np.uint8]:
-    """Strokes at random: images on which networks for digits are neither blind nor sure."""
+def check_images(count: int) -> NDArray[np.uint8]:
+    """Strokes at random, (count, 28, 28): images on which networks for digits are neither blind nor sure."""
     random = np.random.default_rng(0)
-    images = np.zeros((64, 28, 28), np.float32)
+    images = np.zeros((count, 28, 28), np.float32)
     for image in images:
         for _ in range(random.integers(1, 4)):
             start, end = random.uniform(5, 23, (2, 2))
