@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
@@ -39,6 +40,7 @@ def curves(history: Sequence[dict[str, float]], path: Path) -> None:
                 values = np.clip([row[key] for row in history], *((1e-4, None) if name == "loss" else (1e-3, 0.9999)))
                 axes.plot(epochs, values, color=colour, label=label, marker=".")
         axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         # Losses run over orders of magnitude; for accuracy the distance to 1 does.
         axes.set_yscale("log" if name == "loss" else "logit")
         axes.minorticks_off()
@@ -60,6 +62,7 @@ def folds(histories: Sequence[Sequence[dict[str, float]]], path: Path) -> None:
                 values = [row[key] for row in history]
                 axes.plot(epochs, values, color=colour, label=label if number == 0 else None, marker=".", alpha=0.7)
         axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
     _save(figure, path)
