@@ -81,7 +81,7 @@ def _fit(
         optimizer=_optimiser(recipe.optimiser, steps=batches * recipe.epochs),
         loss=_loss(recipe),
         metrics=["accuracy"],
-        jit_compile=False,  # XLA's convolutions are several times slower on a CPU
+        jit_compile=False,  # XLA's convolutions can be slow on a CPU
     )
     learner.optimizer.build(learner.trainable_variables)
     state = _State(learner, network, run / CHECKPOINT)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 router = APIRouter(tags=["predictions"])
 
 # Bodies up to this size are understood on the event loop, and 28x28 pictures in them read there: a digit as MNIST
-# has it takes as long (0.05 ms) as handing it to a thread and back. Whatever can take longer goes to a thread.
+# has it takes about as long as handing it to a thread and back. Larger ones go to a thread.
 INLINE_BYTES = 4096
 
 # Images of a batch that one decoding thread takes at a time.

@@ -24,7 +24,7 @@ class OpenVinoEngine:
     """A version's network in OpenVINO on the CPU, in float32.
 
     Float32 on purpose: the runtime's own choice on recent processors is bfloat16, which moves
-    probabilities by about 1e-3 and makes the same image score differently on another machine.
+    probabilities by 1e-3 and more and makes the same image score differently on another machine.
     """
 
     # Each new batch size costs the runtime a preparation of a millisecond and more, so images are padded to one
@@ -37,22 +37,22 @@ class OpenVinoEngine:
         import openvino
 
         path = version.path / GRAPH
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+        }
         core = openvino.Core()
         try:
             graph = core.read_model(path)
             source = str(graph.get_rt_info(["digits", "source_sha256"]).value)
+            self._compiled = core.compile_model(graph, "CPU", options)
         except RuntimeError as error:
             raise ModelError(f"{path}: {str(error).strip().splitlines()[-1]}") from None
         if source != version.card.files[KERAS]:
             raise ModelError(
                 f"{path}: it was made from another {KERAS}; make it again with `python -m training export`"
             )
-        options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        self._compiled = core.compile_model(graph, "CPU", options)
         self._request = self._compiled.create_infer_request()
 
     def warm(self) -> None:

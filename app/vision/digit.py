@@ -18,8 +18,8 @@ FAINT_EDGE = 0.02
 # The soft edge of a stroke is at most this wide, as a share of the picture's longer side, but 2 pixels at least.
 EDGE_WIDTH = 0.015
 
-# A part smaller than this share of the largest one is a speck; the smallest stroke that makes a digit another
-# digit (the bar of a 5 or 7) is five times as large.
+# A part smaller than this share of the largest one is a speck; strokes that make a digit another digit, such as
+# the bar of a 5 or 7, are larger.
 SPECK = 0.02
 
 

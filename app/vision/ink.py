@@ -21,7 +21,7 @@ PAPER_SIDE, PAPER_WINDOW, PAPER_SMOOTHING = 64, 13, 2
 # Darker paper than this (of 255) is divided by as if it were this bright, so that grain grows four times at most.
 DARKEST_PAPER = 64
 
-# Ink that is on average less than this (of 255) darker than its paper is grain: pencil is 60 and more darker.
+# Ink that is on average less than this (of 255) darker than its paper is taken for grain.
 FAINTEST = 24
 
 # White in files of floats (the first) and of 8, 10, 12, 14, 16 and 32 bits.
