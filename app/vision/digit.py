@@ -2,55 +2,100 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from app.errors import BlankImage
-from app.vision.components import components
-from app.vision.ink import FAINTEST, Grey
+from app.vision.components import Components, components
+from app.vision.ink import FAINTEST, Grey, Levels, counts, quantile, running_most
+from app.vision.rules import without_rules
 
 SIDE, BOX = 28, 20
 
 BLANK = "the image is blank; send one with a digit on it"
 
+# Ink this many standard deviations over the paper's grain is no grain.
+SPREADS = 4
+
 # Grey levels under this share of the darkest ink are not the soft edge of a stroke but what JPEG leaves beside it.
 FAINT_EDGE = 0.02
+
+# Ink that is on average less than this many standard deviations darker than its paper is grain: grain parted at its
+# middle gives 2.7, as its lower half has the smaller deviation.
+GRAINIEST = 4
+
+# Ink from here on, as a share of the way from what is no grain to what is strong, is part of a stroke, however far
+# from strong ink: pens fade.
+FADED = 0.3
 
 # The soft edge of a stroke is at most this wide, as a share of the picture's longer side, but 2 pixels at least.
 EDGE_WIDTH = 0.015
 
-# A part smaller than this share of the largest one is a speck; strokes that make a digit another digit, such as
-# the bar of a 5 or 7, are larger.
+# A part smaller than this share of the digit's main part is a speck; strokes that make a digit another digit, such
+# as the bar of a 5 or 7, are larger.
 SPECK = 0.02
 
+# A part at the very edge of the picture counts for this much less than one in the middle.
+OFF_CENTRE = 0.75
 
-def isolate(ink: Grey) -> Grey:
-    """Keep the digit's ink and empty everything else.
+# A part that lies along the picture's border for half as far as it is wide and high together, the frame of a scan or
+# a neighbour cut in two, counts for this much less than one that does not touch it.
+ALONG_BORDER = 0.9
 
-    Strong ink (over Otsu's threshold) says what is part of the digit; the soft edges that hang together with
-    it stay, so that grey levels come through. Raises BlankImage when there is no ink.
+# A part belongs to the main one when they share this much of the narrower one's width …
+SHARED_WIDTH = 0.7
+
+# … and the gap between them, from top to bottom, is less than this share of the main part's longer side.
+GAP = 0.25
+
+
+def isolate(ink: Levels) -> Grey:
+    """Keep the digit's ink and empty everything else: float32 (height, width), 0 to 255.
+
+    Strong ink (over Otsu's threshold) says what can be part of the digit; what fades out of it stays, and the soft
+    edges, so that grey levels come through. Raises BlankImage when there is no ink.
     """
-    strong = otsu(ink)
-    paper, stroke = ink[ink <= strong], ink[ink > strong]
-    if not stroke.size or float(stroke.mean() - paper.mean()) < FAINTEST:
-        raise BlankImage(BLANK)
+    occurrences = counts(ink)
+    strong = otsu(occurrences)
+    paper, stroke = occurrences[: strong + 1], occurrences[strong + 1 :]
     # Grain of the paper: median and spread (1.48 makes it a standard deviation where the grain is normal).
-    grain = float(np.median(paper))
-    spread = 1.48 * float(np.median(np.abs(paper - grain)))
-    soft = min(grain + 4 * spread + FAINT_EDGE * float(ink.max()), strong)
-    parts = components((ink > soft) & _near(ink > strong, max(2, round(EDGE_WIDTH * max(ink.shape)))))
-    peaks = np.zeros(len(parts.area), np.float32)
-    inside = parts.labels >= 0
-    np.maximum.at(peaks, parts.labels[inside], ink[inside])
-    kept = peaks > strong
-    kept &= parts.area >= SPECK * parts.area[kept].max()
-    return np.where(inside & kept[parts.labels], np.maximum(ink - grain, 0), 0)
+    grain = quantile(paper, 0.5)
+    spread = 1.48 * quantile(np.bincount(np.abs(np.arange(strong + 1) - grain), paper), 0.5)
+    contrast = strong + 1 + _mean(stroke) - _mean(paper) if stroke.any() else 0
+    if contrast < max(FAINTEST, GRAINIEST * spread):
+        raise BlankImage(BLANK)
+    soft = min(grain + max(SPREADS * spread, FAINT_EDGE * int(ink.max())), strong)
+    stroked = ink > soft + FADED * (strong - soft)
+    edged = running_most(stroked, 2 * max(2, round(EDGE_WIDTH * max(ink.shape))) + 1)
+    parts = components(without_rules(ink > soft, ink > strong) & edged)
+    digit = parts.mask(belonging(parts, parts.most(ink) > strong))
+    return np.where(digit, np.maximum(ink - np.float32(grain), 0), 0)
 
 
-def _near(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
-    """The mask and what is at most so many pixels away; a running mean costs the same for any distance."""
-    spread = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(distance))
-    near: NDArray[np.bool_] = (np.asarray(spread) > 0) | mask
-    return near
+def belonging(parts: Components, strong: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which parts make up the digit: the main one, and those above or below it that are near.
+
+    The main one is the largest, those in the middle and clear of the border before others. strong: whether a part
+    may belong at all; one at least does.
+    """
+    height, width = parts.shape
+    heights, widths = parts.bottom - parts.top, parts.right - parts.left
+    y, x = (parts.top + parts.bottom) / height - 1, (parts.left + parts.right) / width - 1
+    off = np.maximum(np.abs(y), np.abs(x))  # 0 in the middle, 1 at the edge
+    along = np.minimum(2 * parts.contact / (heights + widths), 1)
+    weight = parts.area * (1 - OFF_CENTRE * off) * (1 - ALONG_BORDER * along)
+    main = int(np.where(strong, weight, -1).argmax())
+
+    shared = np.minimum(parts.right, parts.right[main]) - np.maximum(parts.left, parts.left[main])
+    gap = np.maximum(parts.top, parts.top[main]) - np.minimum(parts.bottom, parts.bottom[main])
+    near = (shared >= SHARED_WIDTH * np.minimum(widths, widths[main])) & (gap < GAP * max(heights[main], widths[main]))
+    # Where the main part is whole, what the border cuts is something else.
+    whole = (parts.contact == 0) | (parts.contact[main] > 0)
+    result: NDArray[np.bool_] = strong & near & whole & (parts.area >= SPECK * parts.area[main])
+    return result
+
+
+def _mean(occurrences: NDArray[np.int64]) -> float:
+    return float(occurrences @ np.arange(len(occurrences))) / max(int(occurrences.sum()), 1)
 
 
 def normalise(ink: Grey) -> NDArray[np.uint8]:
@@ -95,15 +140,17 @@ def _area_shares(count: int, side: int, offset: int) -> Grey:
     return shares
 
 
-def otsu(values: Grey) -> float:
-    """The threshold that parts values (0 to 255) into the two classes of least inner variance (Otsu, 1979)."""
-    counts = np.bincount(values.astype(np.uint8).ravel(), minlength=256).astype(np.float64)
+def otsu(occurrences: NDArray[np.int64]) -> int:
+    """The level that parts values into the two classes of least inner variance: not above it, above it (Otsu, 1979).
+
+    occurrences: (256,), how often each level occurs.
+    """
     levels = np.arange(256)
-    below = np.cumsum(counts)
+    below = np.cumsum(occurrences, dtype=np.float64)
     above = below[-1] - below
-    sums = np.cumsum(counts * levels)
+    sums = np.cumsum(occurrences * levels, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
     between = np.nan_to_num(between)
     best = np.flatnonzero(between == between.max())
-    return float(best.mean())  # the middle of an empty stretch, where many thresholds part alike
+    return int(best.mean())  # the middle of an empty stretch, where many thresholds part alike

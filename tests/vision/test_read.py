@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.errors import BlankImage
 from app.vision.digit import normalise, otsu
-from app.vision.ink import has_dark_ground
+from app.vision.ink import counts, has_dark_ground, thumbnail
 from app.vision.read import read
 from tests.samples import draw, encode, handwritten
 from training.data import Digits
@@ -180,13 +180,13 @@ def test_thin_and_tiny_pictures_are_read_or_refused_but_never_break() -> None:
 
 
 def test_otsu_parts_two_levels() -> None:
-    values = np.array([[10] * 50 + [200] * 5], np.float32)
-    assert 10 <= otsu(values) < 200
+    assert 10 <= otsu(counts(np.array([[10] * 50 + [200] * 5], np.uint8))) < 200
 
 
-def test_dark_ground_is_told_by_the_border() -> None:
-    assert has_dark_ground(np.asarray(draw(1, ground="black", ink="white", mode="L"), np.float32))
-    assert not has_dark_ground(np.asarray(draw(1, mode="L"), np.float32))
+def test_dark_ground_is_told() -> None:
+    light = np.asarray(draw(1, mode="L"))
+    for brightness, dark in ((light, False), (255 - light, True)):
+        assert has_dark_ground(brightness, thumbnail(brightness)) == dark
 
 
 def test_normalise_takes_ink_that_touches_every_edge() -> None:
