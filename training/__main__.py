@@ -1,7 +1,10 @@
-"""The command line: ``python -m training explore | describe | fit | crossval | evaluate | export | activate``."""
+"""The command line: ``python -m training COMMAND``; without one it lists them."""
 
 import argparse
+import contextlib
 import dataclasses
+import json
+import math
 import os
 import shutil
 import signal
@@ -9,11 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training import data, recipes, versions
+from training import data, feedback, recipes, versions
 from training.data import Digits
 from training.errors import TrainingError
-from training.progress import ProgressBar
+from training.progress import JsonLines, ProgressBar
+from training.versions import Version
 
+SPLITS = ("test", "validation")
 FORMATS = ("keras-json-h5", "onnx", "litert", "saved-model", "openvino")
 
 # The heavy libraries are imported by the commands that need them, so that --help and mistakes answer at once.
@@ -33,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"training: {_explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        goes_on = "; the same command goes on from the last epoch" if options.command in (fit, crossval) else ""
+        goes_on = (
+            "; the same command goes on from the last epoch" if options.command in (fit, crossval, reproduce) else ""
+        )
         print(f"\ntraining: stopped{goes_on}", file=sys.stderr)
         return 130
     return 0
@@ -80,10 +87,20 @@ def explore(options: argparse.Namespace) -> None:
 
 
 def fit(options: argparse.Namespace) -> None:
-    """Train a recipe, measure the result through the service, and publish it as the next version."""
-    recipe = _recipe(options)
+    """Train a recipe, or a version further; measure the result through the service and publish it as the next one."""
+    machine = options.progress == "json"
+    report = JsonLines(sys.stdout) if machine else ProgressBar()
+    # Another program reads standard output then, and expects nothing but progress there.
+    with contextlib.redirect_stdout(sys.stderr) if machine else contextlib.nullcontext():
+        _fit(options, report)
+
+
+def _fit(options: argparse.Namespace, report: JsonLines | ProgressBar) -> None:
+    start = _start(options)
+    recipe = _start_recipe(start, options) if start else _recipe(options)
+    given = feedback.load(options.feedback) if options.feedback else None
     digits = _load(options)
-    run = options.run or Path("runs") / f"{recipe.name}-{options.seed}{'-final' if options.final else ''}"
+    run = options.run or Path("runs") / _run_name(recipe, start, options)
     _import_keras()
     from training import candidate
 
@@ -96,25 +113,68 @@ def fit(options: argparse.Namespace) -> None:
         final=options.final,
         seed=options.seed,
         precision=options.precision,
-        report=ProgressBar(),
+        start=start,
+        feedback=given,
+        share=options.feedback_share,
+        images=options.images or (recipes.FINE_TUNING_IMAGES if start else None),
+        report=report,
     )
     _print_metrics(made)
+    if start and not options.final and "validation" not in versions.card_of(made).data:
+        print(
+            f"not measured on MNIST: {start.path} has learned the images held out; "
+            f"`python -m training compare {made} {start.path}` counts where they differ"
+        )
+    if options.stage:
+        print(made)
+        return
     number = _publish(made, options)
     (run / candidate.PUBLISHED).write_text(f"version {number} in {options.models}\n")
     _tell_what_serves(number, options)
+
+
+def _start(options: argparse.Namespace) -> Version | None:
+    """The version to begin with, if any."""
+    if options.start is None:
+        return None
+    if options.recipe:
+        raise TrainingError(f"--start goes on with the recipe of its version; leave {options.recipe!r} out")
+    start = versions.verify(options.start)
+    if not start.card.version:
+        raise TrainingError(f"{options.start} is no published version; publish it first")
+    return start
+
+
+def _start_recipe(start: Version, options: argparse.Namespace) -> recipes.Recipe:
+    if start.card.recipe is None:
+        raise TrainingError(f"{start.path} was made elsewhere, without a recipe; train from scratch instead")
+    try:
+        own = recipes.from_dict(start.card.recipe)
+    except TrainingError as error:
+        raise TrainingError(f"{start.path / versions.CARD}: {error}; train from scratch instead") from None
+    return _changed(recipes.fine_tuning(own), options)
+
+
+def _run_name(recipe: recipes.Recipe, start: Version | None, options: argparse.Namespace) -> str:
+    name = f"{recipe.name}-{options.seed}{'-final' if options.final else ''}"
+    name += f"-from-{start.card.version}" if start else ""
+    return name + ("-feedback" if options.feedback else "")
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a version again and show the figure beside the one in its card."""
     from training.evaluate import evaluate as measure
 
+    if options.pictures:
+        _evaluate_pictures(options)
+        return
     folder = options.models / str(options.version)
     card = versions.verify(folder).card
-    split = options.split or next(iter(card.metrics), "test")
+    split = options.split or next((name for name in SPLITS if name in card.metrics), "test")
     digits = _load(options)
     images = digits.test if split == "test" else digits.held_out()[1]
-    if split == "validation" and card.data.get("train") == digits.train.digest():
-        print("it has learned these images: the figures below say nothing about new ones", file=sys.stderr)
+    if split == "validation" and card.has_learned(images.digest()):
+        print("it may have learned these images: the figures below say nothing about new ones", file=sys.stderr)
     evaluation = measure(folder, images)
     metrics = evaluation.metrics()
     print(
@@ -131,6 +191,52 @@ def evaluate(options: argparse.Namespace) -> None:
         same = "the same" if told == metrics else f"{told.correct:,} right, nll {told.nll:.4f}"
         other = "" if card.data.get(split) == images.digest() else ", on other images"
         print(f"its card says: {same}{other}")
+
+
+def _evaluate_pictures(options: argparse.Namespace) -> None:
+    from training import pictures
+    from training.evaluate import answers
+
+    version = versions.verify(options.models / str(options.version)).path
+    found = [
+        picture
+        for group in (*pictures.LABELLED, *pictures.OTHERS)
+        if (options.pictures / group).is_dir()
+        for picture in pictures.find(options.pictures / group)
+    ]
+    if not found:
+        groups = ", ".join((*pictures.LABELLED, *pictures.OTHERS))
+        raise TrainingError(f"{options.pictures}: none of the folders {groups} there; `look` takes any folder")
+    given = dict(zip((picture.path for picture in found), answers(version, found), strict=True))
+    print(pictures.tables(options.pictures, given))
+
+
+def look(options: argparse.Namespace) -> None:
+    """Draw a contact sheet of a folder's pictures: original, what the network sees, answer; red where wrong."""
+    from training import look as looking
+    from training import pictures
+    from training.evaluate import answers
+
+    number = options.version or versions.current(options.models)
+    found = pictures.find(options.folder)
+    given = answers(versions.verify(options.models / str(number)).path, found)
+    images = looking.seen(found)
+    right = [answer.digit == picture.label for picture, answer in zip(found, given, strict=True)]
+    shown = [place for place in range(len(found)) if not (options.wrong and right[place])]
+    if not shown:
+        print(f"all {len(found):,} are right")
+        return
+    looking.sheet([found[i] for i in shown], images[shown], [given[i] for i in shown], options.output)
+    print(f"{len(shown):,} of {len(found):,} pictures, read by version {number}: {options.output}")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure two versions on the same images through the service, and print how they differ as a line of JSON."""
+    from training.compare import compare as side_by_side
+
+    held_back = feedback.load(options.feedback).held_back if options.feedback else None
+    validation = _load(options).held_out()[1]
+    print(json.dumps(side_by_side(options.candidate, options.current, validation, held_back)))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -154,7 +260,7 @@ def export(options: argparse.Namespace) -> None:
         digits = None
     exporting.stage(network, made, data={"test": digits.test.digest()} if digits else {})
     if digits:
-        candidate.measure(made, digits.test, "test", [])
+        candidate.measure(made, digits.test, "test")
         _print_metrics(made)
     _tell_what_serves(_publish(made, options), options)
 
@@ -219,6 +325,42 @@ def crossval(options: argparse.Namespace) -> None:
     print(f"pictures: {run / 'folds.png'}, {run / 'boxes.png'}")
 
 
+def reproduce(options: argparse.Namespace) -> None:
+    """Train the networks of published tutorials as their articles do, and write down what came out."""
+    from training import articles
+
+    if not options.names and not options.all:
+        raise TrainingError(f"name one or more of {', '.join(articles.ARTICLES)}, or pass --all")
+    chosen = [articles.find(name) for name in (articles.ARTICLES if options.all else options.names)]
+    digits = _load(options)
+    options.output.mkdir(parents=True, exist_ok=True)
+    _import_keras()
+    from training import reproduce as reproducing
+
+    for article in chosen:
+        staged = reproducing.reproduce(
+            article,
+            digits,
+            options.runs,
+            options.output,
+            _reproducing_command(article.name, options),
+            precision=options.precision,
+            stop_after=options.stop_after,
+            report=ProgressBar(),
+            say=lambda line: print(line, flush=True),
+        )
+        print(f"written: {reproducing.write_page(options.output)}")
+        for folder in staged if options.publish else []:
+            _tell_what_serves(_publish(folder, options), options)
+
+
+def _reproducing_command(name: str, options: argparse.Namespace) -> str:
+    """The command that gives the same figures again."""
+    more = f" --precision {options.precision}" if options.precision != "float32" else ""
+    more += f" --stop-after {options.stop_after}" if options.stop_after else ""
+    return f"python -m training reproduce {name}{more}"
+
+
 def activate(options: argparse.Namespace) -> None:
     """Let another version serve from the next start on."""
     versions.activate(options.models, options.version)
@@ -226,7 +368,13 @@ def activate(options: argparse.Namespace) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> recipes.Recipe:
-    recipe = recipes.find(options.recipe)
+    return _changed(recipes.find(options.recipe or "default"), options)
+
+
+def _changed(recipe: recipes.Recipe, options: argparse.Namespace) -> recipes.Recipe:
+    """The recipe with what the command line sets otherwise."""
+    if options.article_loss:
+        recipe = recipes.with_article_loss(recipe)
     if options.epochs is None:
         return recipe
     return dataclasses.replace(recipe, epochs=options.epochs, average=min(recipe.average, options.epochs))
@@ -290,24 +438,55 @@ def _parser() -> argparse.ArgumentParser:
     add_data(exploring)
     exploring.add_argument("--output", type=Path, default=Path("runs/samples.png"), help="the picture to draw")
 
-    def add_training(to: argparse.ArgumentParser) -> None:
-        to.add_argument("--seed", type=_whole_number(0), default=0)
-        to.add_argument("--epochs", type=_whole_number(1), help="instead of the recipe's own number")
+    def add_precision(to: argparse.ArgumentParser) -> None:
         to.add_argument(
             "--precision",
             choices=("float32", "mixed_bfloat16"),
             default="float32",
             help="of the arithmetic in training; bfloat16 is faster on processors that have it",
         )
+
+    def add_training(to: argparse.ArgumentParser) -> None:
+        to.add_argument("--seed", type=_whole_number(0), default=0)
+        to.add_argument("--epochs", type=_whole_number(1), help="instead of the recipe's own number")
+        add_precision(to)
+        to.add_argument(
+            "--article-loss",
+            action="store_true",
+            help="use the loss of feed-forward's article, made for logarithms of probabilities, to see what it costs",
+        )
         to.add_argument("--run", type=Path, help="folder of the checkpoints; default below runs/")
         to.add_argument("--fresh", action="store_true", help="start over instead of going on")
 
     known = f"one of: {', '.join(recipes.RECIPES)}"
     fitting = add("fit", fit)
-    fitting.add_argument("recipe", nargs="?", default="default", help=known)
+    fitting.add_argument("recipe", nargs="?", help=f"{known}; default: default")
     add_data(fitting)
     add_publishing(fitting)
     add_training(fitting)
+    fitting.add_argument(
+        "--start",
+        type=Path,
+        metavar="VERSION_FOLDER",
+        help="train this version's network further, by its own recipe with a small rate and few epochs",
+    )
+    fitting.add_argument("--feedback", type=Path, metavar="ARCHIVE", help="corrections to learn from besides MNIST")
+    fitting.add_argument(
+        "--feedback-share",
+        type=_share,
+        default=recipes.FEEDBACK_SHARE,
+        help="of all that is learned, default: %(default)s; corrections are repeated as often as that takes",
+    )
+    fitting.add_argument(
+        "--images",
+        type=_whole_number(1),
+        help="most MNIST images to learn from, chosen by the seed; "
+        f"default: {recipes.FINE_TUNING_IMAGES:,} with --start, else all",
+    )
+    fitting.add_argument("--stage", action="store_true", help="do not publish; print the candidate's folder at the end")
+    fitting.add_argument(
+        "--progress", choices=("bar", "json"), default="bar", help="json: a line each, alone on standard output"
+    )
     fitting.add_argument(
         "--final",
         action="store_true",
@@ -330,11 +509,44 @@ def _parser() -> argparse.ArgumentParser:
         "measured on images that it has learned",
     )
 
+    reproducing = add("reproduce", reproduce)
+    reproducing.add_argument("names", nargs="*", metavar="NAME", help="of an article's recipe")
+    reproducing.add_argument("--all", action="store_true", help="all of them; seven-conv alone takes hours on a CPU")
+    add_data(reproducing)
+    add_publishing(reproducing)
+    add_precision(reproducing)
+    reproducing.add_argument("--publish", action="store_true", help="publish the first network of each variant")
+    reproducing.add_argument("--runs", type=Path, default=Path("runs/reproduce"), help="folder of the checkpoints")
+    reproducing.add_argument("--output", type=Path, default=Path("docs"), help="folder of the page that is written")
+    reproducing.add_argument(
+        "--stop-after", type=_whole_number(1), help="measure after this many epochs, where there is no time for all"
+    )
+
     evaluating = add("evaluate", evaluate)
     evaluating.add_argument("version", type=_whole_number(1))
     add_data(evaluating)
     add_models(evaluating)
-    evaluating.add_argument("--split", choices=("test", "validation"), help="default: what its card was measured on")
+    evaluating.add_argument("--split", choices=SPLITS, help="default: what its card was measured on")
+
+    evaluating.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="measure on the pictures below it instead, GROUP/SOURCE/LABEL_N.png and the like",
+    )
+
+    looking = add("look", look)
+    looking.add_argument("folder", type=Path, help="of pictures; a name such as 7_3.png says which digit it shows")
+    add_models(looking)
+    looking.add_argument("--version", type=_whole_number(1), help="default: the one that serves")
+    looking.add_argument("--wrong", action="store_true", help="only those not read as their label")
+    looking.add_argument("--output", type=Path, default=Path("runs/look.png"), help="the picture to draw")
+
+    comparing = add("compare", compare)
+    comparing.add_argument("candidate", type=Path, help="folder of a version, published or not")
+    comparing.add_argument("current", type=Path, help="folder of the version to compare it with")
+    comparing.add_argument("--feedback", type=Path, metavar="ARCHIVE", help="compare on what is held back of it, too")
+    add_data(comparing)
 
     exporting = add("export", export)
     exporting.add_argument(
@@ -368,6 +580,16 @@ def _whole_number(least: int) -> Any:
         return int(text)
 
     return whole_number
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, not {text!r}")
+    return share
 
 
 if __name__ == "__main__":

@@ -2,19 +2,23 @@
 
 import csv
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from training import export, plots, versions
 from training.card import Metrics
 from training.data import Digits, Split
 from training.errors import TrainingError
 from training.evaluate import evaluate
-from training.fit import Epoch, fit
+from training.feedback import Feedback, mix
+from training.fit import Trained, fit
 from training.progress import Progress
-from training.recipes import Recipe
+from training.recipes import FEEDBACK_SHARE, Recipe
+from training.versions import Version
 
-PUBLISHED = "published"  # in a run's folder: where its version went
+CANDIDATE, PUBLISHED = "candidate", "published"  # in a run's folder: the version, and where it went
 
 
 def produce(
@@ -25,53 +29,111 @@ def produce(
     final: bool,
     seed: int,
     precision: str,
+    start: Version | None = None,
+    feedback: Feedback | None = None,
+    share: float = FEEDBACK_SHARE,
+    images: int | None = None,
     report: Callable[[Progress], None],
 ) -> Path:
     """Train, stage and measure a candidate; its folder, inside ``run``. Raises TrainingError when it was published.
 
     final: learn from all training images and measure on the test set; otherwise hold some out and measure on those.
+    start: the version whose network this one begins with. Images held out that it has learned are no measure of
+    this one either, so then it is not measured on them.
+    feedback: makes up ``share`` of what is learned, but for what is held back, on which the candidate is measured.
+    images: how many of MNIST to learn from, at most.
     """
-    if final:
-        learned, validation = digits.train, None
-        measured, name = digits.test, "test"
-    else:
-        learned, validation = digits.held_out()
-        measured, name = validation, "validation"
-    trained = fit(recipe, learned, validation, run, seed=seed, precision=precision, report=report)
+    mnist, held_out = (digits.train, None) if final else digits.held_out()
+    validation = held_out if held_out and not (start and start.card.has_learned(held_out.digest())) else None
+    measured = {"test": digits.test} if final else {"validation": validation} if validation else {}
+    if feedback and len(feedback.held_back):
+        measured["feedback"] = feedback.held_back
+    learned = mix(mnist, feedback.train if feedback else mnist[:0], share=share, images=images, seed=seed)
+    data = {"train": learned.digest()} | {name: split.digest() for name, split in measured.items()}
+    parent = start.card.version if start else None
+    folder = run / CANDIDATE
+    made = {"recipe": recipe.as_dict(), "seed": seed, "precision": precision, "data": data, "parent": parent}
+    done = _is_whole(folder, made, set(measured))
+    if not done:
+        trained = fit(
+            recipe,
+            learned,
+            held_out,  # to watch by, also where it says what was forgotten and not what is new
+            run,
+            seed=seed,
+            precision=precision,
+            weights=export.adopt(start.path / versions.KERAS).get_weights() if start else None,
+            report=report,
+        )
     published = run / PUBLISHED
     if published.exists():
         raise TrainingError(
             f"{run} is done: {published.read_text().strip()}. Pass --fresh to train it again, or another --seed"
         )
-    folder = run / "candidate"
+    if not done:
+        assemble(trained, recipe, run, seed=seed, precision=precision, data=data, parent=parent)
+        for name, split in measured.items():
+            measure(folder, split, name)
+    return folder
+
+
+def _is_whole(folder: Path, made: dict[str, Any], measured: set[str]) -> bool:
+    """Whether this candidate was staged and measured before."""
+    try:
+        card = versions.verify(folder).card
+    except versions.VersionError:
+        return False
+    found = {name: getattr(card, name) for name in made}
+    return found == json.loads(json.dumps(made)) and set(card.metrics) == measured
+
+
+def assemble(
+    trained: Trained,
+    recipe: Recipe,
+    run: Path,
+    *,
+    seed: int,
+    precision: str,
+    data: dict[str, str],
+    parent: int | None = None,
+) -> Path:
+    """Stage a trained network in its run's folder with its curves, not measured yet.
+
+    data: digests by what the images are for.
+    """
+    folder = run / CANDIDATE
     export.renew(folder)
+    report = folder / "report"
+    plots.curves(trained.history, report / "curves.png")
+    with (report / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, trained.history[0])
+        writer.writeheader()
+        writer.writerows(trained.history)
     export.stage(
         trained.network,
         folder,
         recipe=recipe.as_dict(),
         seed=seed,
         precision=precision,
-        epochs=recipe.epochs,
+        epochs=len(trained.history),
         training_seconds=round(sum(row["seconds"] for row in trained.history), 1),
-        data={"train": learned.digest(), name: measured.digest()},
+        data=data,
+        parent=parent,
     )
-    measure(folder, measured, name, trained.history)
     return folder
 
 
-def measure(folder: Path, split: Split, name: str, history: list[Epoch]) -> Metrics:
-    """Measure a staged version through the service, write the figures into its card and draw its report."""
+def measure(folder: Path, split: Split, name: str) -> Metrics:
+    """Measure a staged version through the service and add the figures to its card.
+
+    The report has the pictures of what was measured first.
+    """
     evaluation = evaluate(folder, split)
     metrics = evaluation.metrics()
-    card = dataclasses.replace(versions.card_of(folder), metrics={name: metrics})
+    card = versions.card_of(folder)
+    if not card.metrics:
+        plots.confusion(evaluation, folder / "report" / "confusion.png")
+        plots.mistakes(evaluation, split, folder / "report" / "mistakes.png")
+    card = dataclasses.replace(card, metrics=card.metrics | {name: metrics})
     (folder / versions.CARD).write_text(card.to_json())
-    report = folder / "report"
-    plots.confusion(evaluation, report / "confusion.png")
-    plots.mistakes(evaluation, split, report / "mistakes.png")
-    if history:
-        plots.curves(history, report / "curves.png")
-        with (report / "history.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, history[0])
-            writer.writeheader()
-            writer.writerows(history)
     return metrics

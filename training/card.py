@@ -33,9 +33,10 @@ class Card:
     """One version of the model.
 
     version: 0 while unpublished. created: UTC, ISO 8601. recipe: all settings, None for a network made
-    elsewhere. data: SHA-256 of each split that was learned from or measured on. metrics: by split, ``test``
-    or ``validation``. parent: the version that training started from. verdict: of the gate, where one decided.
-    files: SHA-256 of each artifact.
+    elsewhere. data: SHA-256 of each split that was learned from or measured on; ``validation`` only while neither this
+    version nor one that it comes from has learned it. metrics: by split, ``test``, ``validation`` or ``feedback``.
+    parent: the version that training started from. job: the retraining job that made it. verdict: of the gate, where
+    one decided. files: SHA-256 of each artifact.
     """
 
     created: str
@@ -52,7 +53,12 @@ class Card:
     data: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, Metrics] = field(default_factory=dict)
     parent: int | None = None
+    job: int | None = None
     verdict: dict[str, Any] | None = None
+
+    def has_learned(self, validation: str) -> bool:
+        """Whether it, or a version that it comes from, may have learned the validation images of this digest."""
+        return self.data.get("validation") != validation
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT} | dataclasses.asdict(self), indent=2) + "\n"
@@ -85,6 +91,7 @@ class Card:
             "version": (self.version, int),
             "parameters": (self.parameters, int),
             "parent": (self.parent, whole),
+            "job": (self.job, whole),
             "files": (self.files, dict),
             "recipe": (self.recipe, (dict, type(None))),
         }

@@ -3,12 +3,13 @@
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from training import versions
 from training.card import Metrics
 from training.data import Split
 from training.errors import TrainingError
+from training.pictures import Answer, Picture
+from training.tether import tethered
 
 BATCH = 500
 STARTUP_SECONDS = 60
@@ -65,6 +68,27 @@ def evaluate(version: Path, split: Split) -> Evaluation:
     )
 
 
+def answers(version: Path, pictures: Sequence[Picture]) -> list[Answer]:
+    """Serve the version in this folder and send it every file as it is.
+
+    Raises TrainingError when the version cannot be served, or the service breaks.
+    """
+    try:
+        with _service(version) as client:
+            return [_answer(client, picture.path) for picture in pictures]
+    except httpx.HTTPError as error:
+        raise TrainingError(f"the service broke while {version} was measured: {error}") from None
+
+
+def _answer(client: httpx.Client, path: Path) -> Answer:
+    """The reply to one file; a refusal is one, too."""
+    reply = client.post("/predict", files={"file": (path.name, path.read_bytes())})
+    if reply.is_client_error:
+        return Answer(None, 0.0, reply.json()["detail"])
+    content = reply.raise_for_status().json()
+    return Answer(content["digit"], content["confidence"])
+
+
 def _replies(version: Path, split: Split) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     with _service(version) as client:
@@ -86,41 +110,53 @@ def _service(version: Path) -> Iterator[httpx.Client]:
     # The path of a socket may have about 100 characters.
     roomy = "/tmp" if len(tempfile.gettempdir()) > 60 else None  # noqa: S108
     with tempfile.TemporaryDirectory(prefix="digits-", dir=roomy) as temporary:
-        models, socket, log = Path(temporary, "models"), Path(temporary, "socket"), Path(temporary, "log")
+        models, address, log = Path(temporary, "models"), Path(temporary, "socket"), Path(temporary, "log")
         models.mkdir()
         (models / str(number)).symlink_to(version.resolve())
         (models / versions.CURRENT).write_text(f"{number}\n")
-        command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--uds", str(socket)]
+        command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--uds", str(address)]
         command += ["--app-dir", str(Path(__file__).parent.parent)]
         # Only the defaults: an operator's limits must not change what is measured.
         foreign = ("DIGITS_", "UVICORN_", "WEB_CONCURRENCY")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        ours = {"DIGITS_MODELS": str(models), "DIGITS_STATE": f"{temporary}/state", "DIGITS_WORKER": "external"}
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # our own command
-                command, env=environment | {"DIGITS_MODELS": str(models)}, stdout=output, stderr=output
+                tethered(command),
+                env=environment | ours,
+                stdout=output,
+                stderr=output,
             )
         try:
             with httpx.Client(
-                transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://digits", timeout=60
+                transport=httpx.HTTPTransport(uds=str(address)), base_url="http://digits", timeout=60
             ) as client:
-                _await_ready(client, process, log)
+                _await_ready(client, process, address, log)
                 yield client
         finally:
             process.terminate()
             process.wait()
 
 
-def _await_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+def _await_ready(client: httpx.Client, process: subprocess.Popen[bytes], address: Path, log: Path) -> None:
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise TrainingError(f"the service does not start with this version: {_last_message(log)}")
-        try:
-            if client.get("/health/ready").is_success:
+        with suppress(httpx.TransportError):
+            if listens(address) and client.get("/health/ready").is_success:
                 return
-        except httpx.TransportError:
-            time.sleep(0.05)
+        time.sleep(0.05)
     raise TrainingError(f"the service did not get ready within {STARTUP_SECONDS} seconds")
+
+
+def listens(address: Path) -> bool:
+    """Whether a server takes connections at this socket's path: one has a path before it listens.
+
+    httpx cannot be asked: it leaves a socket open for every such connection that fails.
+    """
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(address)) == 0
 
 
 def _last_message(log: Path) -> str:

@@ -39,7 +39,7 @@ def stage(network: keras.Model, folder: Path, **about: Any) -> Card:
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         parameters=saved.count_params(),
         files={name: versions.digest(folder / name) for name in versions.ARTIFACTS},
-        libraries=_libraries(),
+        libraries=libraries(),
         **about,
     )
     (folder / versions.CARD).write_text(card.to_json())
@@ -151,7 +151,8 @@ def check_images(count: int) -> NDArray[np.uint8]:
     return np.rint(images * 255).astype(np.uint8)
 
 
-def _libraries() -> dict[str, str]:
+def libraries() -> dict[str, str]:
+    """The versions that a network depends on, by library."""
     names = ("keras", "tensorflow-cpu", "tensorflow", "openvino", "numpy")
     found = {}
     for name in names:

@@ -45,6 +45,8 @@ def fit(
     seed: int,
     precision: str = "float32",
     start: Path | None = None,
+    weights: list[NDArray[np.float32]] | None = None,
+    stop_after: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
     """Train ``recipe`` on ``train``; go on from the checkpoint in ``run`` where there is one.
@@ -53,13 +55,26 @@ def fit(
     so a run gives the same network twice on one machine, interrupted or not.
     validation: measured after every epoch, never learned from.
     start: folder of a finished run of the same recipe whose network and optimiser this one begins with.
-    Raises TrainingError when ``run`` holds a run with other settings or is in use.
+    weights: what the network begins with otherwise, in Keras's order, instead of weights at random.
+    stop_after: return the network as it is after this many epochs, where there is no time for all of them.
+    Raises TrainingError when ``run`` holds a run with other settings or is in use, or ``weights`` do not fit.
     """
     make_deterministic(seed)
     run.mkdir(parents=True, exist_ok=True)
-    settings = _settings(recipe, train, validation, seed=seed, precision=precision, start=start)
+    settings = _settings(recipe, train, validation, seed=seed, precision=precision, start=start, weights=weights)
     with _claimed(run, settings):
-        return _fit(recipe, train, validation, run, seed=seed, precision=precision, start=start, report=report)
+        return _fit(
+            recipe,
+            train,
+            validation,
+            run,
+            seed=seed,
+            precision=precision,
+            start=start,
+            weights=weights,
+            epochs=min(stop_after or recipe.epochs, recipe.epochs),
+            report=report,
+        )
 
 
 def _fit(
@@ -71,9 +86,16 @@ def _fit(
     seed: int,
     precision: str,
     start: Path | None,
+    weights: list[NDArray[np.float32]] | None,
+    epochs: int,
     report: Callable[[Progress], None],
 ) -> Trained:
     network = build(recipe, precision=precision, dropout_seed=seed)
+    if weights is not None:
+        try:
+            network.set_weights(weights)
+        except ValueError:
+            raise TrainingError("the weights to begin with are not those of the recipe's network") from None
     views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
     learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
     batches = -(-len(train) // recipe.batch)
@@ -90,8 +112,8 @@ def _fit(
 
     images, targets = train.images[..., None], keras.utils.to_categorical(train.labels, 10)
     held_out = (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
-    progress = _Reporter(report, recipe.epochs, batches)
-    for epoch in range(len(state.history), recipe.epochs):
+    progress = _Reporter(report, epochs, batches)
+    for epoch in range(len(state.history), epochs):
         started = time.monotonic()
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         logs = learner.fit(
@@ -208,9 +230,21 @@ class _State:
 
 
 def _settings(
-    recipe: Recipe, train: Split, validation: Split | None, *, seed: int, precision: str, start: Path | None
+    recipe: Recipe,
+    train: Split,
+    validation: Split | None,
+    *,
+    seed: int,
+    precision: str,
+    start: Path | None,
+    weights: list[NDArray[np.float32]] | None,
 ) -> dict[str, Any]:
     """All that decides what a run ends as."""
+    begins_with = None
+    if start is not None:
+        begins_with = (start / CHECKPOINT).read_bytes()
+    elif weights is not None:
+        begins_with = b"".join(array.tobytes() for array in weights)
     return {
         "recipe": recipe.digest(),
         "seed": seed,
@@ -218,7 +252,7 @@ def _settings(
         "train": train.digest(),
         "validation": validation.digest() if validation else None,
         "backend": keras.backend.backend(),
-        "start": hashlib.sha256((start / CHECKPOINT).read_bytes()).hexdigest() if start else None,
+        "start": None if begins_with is None else hashlib.sha256(begins_with).hexdigest(),
     }
 
 

@@ -1,6 +1,6 @@
 """The pictures of a report, each from plain arrays to one PNG file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +29,38 @@ def samples(split: Split, path: Path) -> None:
     _save(figure, path)
 
 
+def answers(split: Split, digits: Sequence[int], path: Path) -> None:
+    """The first images of a split in a row, each with its label and the digit that it was read as."""
+    figure = Figure(figsize=(len(digits), 1.5), layout="constrained")
+    grid = figure.subplots(1, len(digits), squeeze=False)[0]
+    for axes, image, label, digit in zip(grid, split.images, split.labels, digits, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(f"{label}, read\nas {digit}", fontsize=8, color="black" if label == digit else "red")
+        axes.set_axis_off()
+    _save(figure, path)
+
+
 def curves(history: Sequence[dict[str, float]], path: Path) -> None:
     """Loss and accuracy by epoch: what was learned from, and what was held out where there was any."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        plain = name == "loss" and min(row["loss"] for row in history) <= 0  # that of feed-forward's article
         for key, label, colour in ((name, "training", "tab:red"), (f"val_{name}", "validation", "tab:green")):
             if key in history[0]:
-                # Kept off 0 and 1, which these scales cannot show.
-                values = np.clip([row[key] for row in history], *((1e-4, None) if name == "loss" else (1e-3, 0.9999)))
+                values = np.array([row[key] for row in history])
+                if not plain:  # kept off 0 and 1, which these scales cannot show
+                    values = np.clip(values, *((1e-4, None) if name == "loss" else (1e-3, 0.9999)))
                 axes.plot(epochs, values, color=colour, label=label, marker=".")
         axes.set(xlabel="epoch", ylabel=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # Losses run over orders of magnitude; for accuracy the distance to 1 does.
-        axes.set_yscale("log" if name == "loss" else "logit")
-        axes.minorticks_off()
-        low, high = axes.get_ylim()
-        ticks = [tick for tick in (_LOSSES if name == "loss" else _ACCURACIES) if low <= tick <= high]
-        axes.set_yticks(ticks, [f"{tick:g}" if name == "loss" else f"{tick:.1%}" for tick in ticks])
+        if not plain:
+            # Losses run over orders of magnitude; for accuracy the distance to 1 does.
+            axes.set_yscale("log" if name == "loss" else "logit")
+            axes.minorticks_off()
+            low, high = axes.get_ylim()
+            ticks = [tick for tick in (_LOSSES if name == "loss" else _ACCURACIES) if low <= tick <= high]
+            axes.set_yticks(ticks, [f"{tick:g}" if name == "loss" else f"{tick:.1%}" for tick in ticks])
         axes.grid(alpha=0.3)
         axes.legend()
     _save(figure, path)
@@ -68,7 +82,7 @@ def folds(histories: Sequence[Sequence[dict[str, float]]], path: Path) -> None:
     _save(figure, path)
 
 
-def boxes(accuracies: dict[str, Sequence[float]], path: Path) -> None:
+def boxes(accuracies: Mapping[str, Sequence[float]], path: Path) -> None:
     """A box-and-whisker plot a series: the middle half boxed, the median a line, the mean a triangle."""
     figure = Figure(figsize=(2.5 + 2 * len(accuracies), 4.5), layout="constrained")
     axes = figure.subplots()

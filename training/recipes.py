@@ -57,6 +57,7 @@ class Softmax:
 
 
 Layer = Conv | MaxPool | Flatten | Dropout | Dense | Softmax
+_LAYERS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Conv, MaxPool, Flatten, Dropout, Dense, Softmax)}
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,28 @@ class Recipe:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
 
+def from_dict(settings: dict[str, Any]) -> Recipe:
+    """The recipe that ``as_dict`` gave. Raises TrainingError when it has settings that are not known here."""
+    try:
+        layers = tuple(_LAYERS[layer["kind"]](**_without(layer, "kind")) for layer in settings["layers"])
+        augmentation = settings["augmentation"]
+        if augmentation is not None:
+            augmentation = Augmentation(**augmentation | {"zoom": tuple(augmentation["zoom"])})
+        parts = {
+            "layers": layers,
+            "optimiser": Optimiser(**settings["optimiser"]),
+            "scaling": Scaling(**settings["scaling"]),
+            "augmentation": augmentation,
+        }
+        return Recipe(**settings | parts)
+    except (KeyError, TypeError) as error:
+        raise TrainingError(f"the recipe is not one of this program ({error})") from None
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
+
+
 _DEFAULT = Recipe(
     name="default",
     summary="seven 3x3 convolutions with batch normalisation, affine and elastic augmentation",
@@ -158,6 +181,28 @@ _DEFAULT = Recipe(
         rotate=12, zoom=(0.88, 1.12), shear=0.15, shift=2.0, elastic=0.8, elastic_grid=6, erase=0.2
     ),
     average=6,
+)
+
+# For when a network is wanted soon. Mean validation accuracy of 3 seeds (of 2 for four epochs), and processor seconds
+# on a machine that others used too: this one 99.33 % in 39 s; without label smoothing 99.15 %; in two epochs 99.18 %
+# in 26 s; in four 99.40 % in 53 s, and no better zoomed and shifted, 99.39 %; with a first layer of stride 4 99.13 %
+# in 24 s. Two-conv needs 105 s there for each of its ten epochs.
+_QUICK = Recipe(
+    name="quick",
+    summary="four small convolutions with batch normalisation, three epochs at a high rate, trained in under a minute",
+    layers=(
+        Conv(16, 5, stride=2, batch_norm=True),
+        Conv(32, stride=2, padding="same", batch_norm=True),
+        Conv(48, batch_norm=True),
+        Conv(64, batch_norm=True),
+        Flatten(),
+        Dense(10),
+        Softmax(),
+    ),
+    optimiser=Optimiser("SGD", rate=0.4, schedule="cosine", warmup=0.25, floor=0.01, momentum=0.9),
+    batch=256,
+    epochs=3,
+    label_smoothing=0.1,
 )
 
 # Networks of five published tutorials, with their articles' settings. What each claims stands in articles.py.
@@ -231,8 +276,38 @@ _TWO_CONV = Recipe(
 _HELLO_DENSE = dataclasses.replace(_DENSE_512, name="hello-dense", summary="two dense layers, the hello world")
 
 RECIPES = {
-    recipe.name: recipe for recipe in (_DEFAULT, _SEVEN_CONV, _DENSE_512, _FEED_FORWARD, _TWO_CONV, _HELLO_DENSE)
+    recipe.name: recipe
+    for recipe in (_DEFAULT, _QUICK, _SEVEN_CONV, _DENSE_512, _FEED_FORWARD, _TWO_CONV, _HELLO_DENSE)
 }
+
+
+# Learning on from version 1 with 300 corrections, read on 1,000 images held back and the 10,000 for validation (which
+# that version has learned, and reads 99.86 % of): digits turned by 60 degrees rise from 68.4 to 95.4 % while validation
+# falls to 99.78 % (95.9 and 99.82 % with another seed); mirrored sevens from 5.1 to 99.6 %, validation 99.80 %.
+# Shares of 0.15 and 0.3 give the turned ones 95.0 to 97.0 % and validation 99.69 to 99.77 %. The rate counts for little
+# (0.005 to 0.04, share 0.3: 95.6 to 96.6 %). 10,000 images in four epochs cost validation 0.04 points more. With no
+# corrections at all (10,000 images, rate 0.01) it falls to 99.80 %: that much is images no longer learned by heart.
+FEEDBACK_SHARE = 0.1
+FINE_TUNING_RATE, FINE_TUNING_EPOCHS, FINE_TUNING_IMAGES = 0.02, 3, 20_000
+
+
+def with_article_loss(recipe: Recipe) -> Recipe:
+    """The recipe as the article of feed-forward would train it: on probabilities where the loss wants logarithms."""
+    return dataclasses.replace(recipe, loss="negative_probability")
+
+
+def fine_tuning(recipe: Recipe) -> Recipe:
+    """The recipe with which a network that it made learns on, for what is new without losing what it knows.
+
+    ``average`` is 1 so that batch normalisation is measured anew over what was learned.
+    """
+    return dataclasses.replace(
+        recipe,
+        optimiser=Optimiser("SGD", rate=FINE_TUNING_RATE, schedule="cosine", warmup=0.1, floor=0.01, momentum=0.9),
+        batch=128,
+        epochs=FINE_TUNING_EPOCHS,
+        average=1,
+    )
 
 
 def find(name: str) -> Recipe:

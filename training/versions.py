@@ -1,7 +1,8 @@
 """Model versions on disk: ``<folder>/<n>/`` and ``<folder>/CURRENT``, always whole.
 
 A version is written beside its place, synced, then renamed; CURRENT is replaced the same way. So nobody
-ever sees half of one. Standard library only: training publishes and the service reads by these functions.
+ever sees half of one. Who writes holds the folder meanwhile, so there is one writer at a time. Standard library
+only: training publishes and the service reads by these functions.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from training.card import Card, CardError
 KERAS, GRAPH, WEIGHTS, CARD = "model.keras", "model.xml", "model.bin", "card.json"
 ARTIFACTS = (KERAS, GRAPH, WEIGHTS)
 CURRENT = "CURRENT"
+INCOMING, NEXT = ".incoming-", ".current-"  # what is not in its place yet
 LONGEST_NUMBER = 9  # digits; nobody publishes a thousand million versions
 
 
@@ -92,40 +94,88 @@ def digest(path: Path) -> str:
 def publish(staged: Path, folder: Path) -> int:
     """Make the version staged in one folder the next number in another, and return that number.
 
-    ``staged`` stays as it is. Where nothing serves yet, the new version becomes CURRENT.
+    ``staged`` stays as it is. Where nothing serves yet, the new version becomes CURRENT. What a job made is
+    published once: when a version of the same job and weights is there, its number is returned.
     Raises VersionError when the staged files do not match their card.
     """
     card = verify(staged).card
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder))
+    with _held(folder):
+        number = _published(card, folder)
+        if number is None:
+            number = _move_in(staged, card, folder, (numbers(folder) or [0])[-1] + 1)
+        if not (folder / CURRENT).exists():
+            _activate(folder, number)
+    return number
+
+
+def _published(card: Card, folder: Path) -> int | None:
+    """The version that this job has become. Numbers of jobs begin anew with a new database, so weights count too."""
+    if card.job is None:
+        return None
+    for number in numbers(folder):
+        with contextlib.suppress(VersionError):
+            found = card_of(folder / str(number))
+            if found.job == card.job and found.files.get(WEIGHTS) == card.files[WEIGHTS]:
+                return number
+    return None
+
+
+def _move_in(staged: Path, card: Card, folder: Path, number: int) -> int:
+    """Copy the staged version to the first free place from ``number`` on."""
+    incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
     try:
         shutil.copytree(staged, incoming, dirs_exist_ok=True)
         incoming.chmod(0o755)  # mkdtemp's folders are for one user alone
-        number = (numbers(folder) or [0])[-1]
         while True:
-            number += 1
             (incoming / CARD).write_text(dataclasses.replace(card, version=number).to_json())
             for path in [*incoming.rglob("*"), incoming]:
                 _sync(path)
             try:
                 incoming.rename(folder / str(number))
                 break
-            except OSError as error:  # somebody else took this number meanwhile
+            except OSError as error:  # something else has this name
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                     raise
+            number += 1
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     _sync(folder)
-    if not (folder / CURRENT).exists():
-        activate(folder, number)
     return number
+
+
+def seed(shipped: Path, folder: Path) -> bool:
+    """Where a folder holds no version yet, let it begin with the one that serves in another; whether it did.
+
+    For several processes that may start at once. One that is killed midway leaves what serves nowhere, and the next
+    goes on. A folder with versions of its own is left as it is, also without CURRENT: that is its owner's to mend.
+    Raises VersionError when what ships is not sound.
+    """
+    if (folder / CURRENT).exists():
+        return False
+    number = current(shipped)
+    card = verify(shipped / str(number)).card
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder):
+        if (folder / CURRENT).exists():
+            return False
+        if not numbers(folder):
+            _move_in(shipped / str(number), card, folder, number)
+        if numbers(folder) != [number] or verify(folder / str(number)).card.files != card.files:
+            return False
+        _activate(folder, number)
+    return True
 
 
 def activate(folder: Path, number: int) -> None:
     """Let CURRENT name another version. Raises VersionError, changing nothing, when that one is not sound."""
     verify(folder / str(number))
-    descriptor, name = tempfile.mkstemp(prefix=".current-", dir=folder)
+    with _held(folder):
+        _activate(folder, number)
+
+
+def _activate(folder: Path, number: int) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=NEXT, dir=folder)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{number}\n")
@@ -139,12 +189,29 @@ def activate(folder: Path, number: int) -> None:
     _sync(folder)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a publishing process left that was killed; none takes an hour."""
-    for path in folder.glob(".incoming-*"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > 3600:
-                shutil.rmtree(path, ignore_errors=True)
+def tidy(folder: Path) -> None:
+    """Remove what publishers left that were killed, if there is such a folder."""
+    if folder.is_dir():
+        with _held(folder):
+            pass
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the folder against every other writer, waiting for one that has it; the kernel lets go for the dead."""
+    import fcntl  # not on Windows, where versions can still be read
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Nobody else is writing now, so these are of processes that were killed.
+        for path in folder.glob(f"{INCOMING}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in folder.glob(f"{NEXT}*"):
+            path.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_number(text: str) -> bool:

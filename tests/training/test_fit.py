@@ -169,6 +169,36 @@ def test_the_rate_rises_and_falls() -> None:
     assert _rate(Optimiser("SGD", rate=0.1), steps=10) == 0.1
 
 
+def test_it_begins_with_the_weights_given(uninterrupted: Trained, digits: Digits, tmp_path: Path) -> None:
+    """At a rate that changes nothing they come out as they went in; with averaging off nothing is recalibrated."""
+    learned, _ = digits.held_out()
+    still = dataclasses.replace(TINY, epochs=1, average=0, optimiser=Optimiser("SGD", rate=0.0))
+    weights = uninterrupted.network.get_weights()
+    trained = fit(still, learned, None, tmp_path / "run", seed=4, weights=weights).network
+    for variable, was in zip(trained.trainable_variables, uninterrupted.network.trainable_variables, strict=True):
+        assert np.array_equal(variable, was)
+    with pytest.raises(TrainingError, match="start"):
+        fit(still, learned, None, tmp_path / "run", seed=4, weights=[array + 1 for array in weights])
+    with pytest.raises(TrainingError, match="start"):
+        fit(still, learned, None, tmp_path / "run", seed=4)
+    with pytest.raises(TrainingError, match="weights"):
+        fit(still, learned, None, tmp_path / "other", seed=4, weights=weights[:-1])
+
+
+def test_a_stopped_run_that_began_with_weights_goes_on(uninterrupted: Trained, digits: Digits, tmp_path: Path) -> None:
+    learned, _ = digits.held_out()
+    short, weights = dataclasses.replace(TINY, epochs=2, average=1), uninterrupted.network.get_weights()
+    whole = fit(short, learned, None, tmp_path / "whole", seed=4, weights=weights)
+
+    def stop(progress: Progress) -> None:
+        if (progress.epoch, progress.batch) == (2, 3):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(short, learned, None, tmp_path / "stopped", seed=4, weights=weights, report=stop)
+    assert same(fit(short, learned, None, tmp_path / "stopped", seed=4, weights=weights), whole)
+
+
 def test_a_run_folder_belongs_to_one_run(digits: Digits, tmp_path: Path) -> None:
     learned, held_out = digits.held_out()
     short = dataclasses.replace(TINY, epochs=1, average=0)
@@ -278,3 +308,12 @@ def test_recipes_are_data() -> None:
     assert dataclasses.replace(recipe, batch=7).digest() != recipe.digest()
     with pytest.raises(TrainingError, match="default"):
         recipes.find("nonesuch")
+
+
+def test_the_quick_recipe_is_small_and_learns(digits: Digits, tmp_path: Path) -> None:
+    """Six steps on 500 drawn digits, as many epochs as on the real ones; chance would be a tenth."""
+    recipe = recipes.find("quick")
+    trained = fit(recipe, digits.held_out()[0], None, tmp_path, seed=0)
+    assert trained.network.count_params() == 49_690
+    assert [row["epoch"] for row in trained.history] == [1, 2, 3]
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"]

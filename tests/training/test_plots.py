@@ -53,3 +53,13 @@ def test_a_perfect_epoch_does_not_break_the_scale(tmp_path: Path) -> None:
 def test_samples_are_nine_digits_with_labels(tmp_path: Path) -> None:
     plots.samples(evaluation(0)[1], tmp_path / "samples.png")
     assert dark_share(tmp_path / "samples.png") > 0.4
+
+
+def test_a_loss_below_zero_is_drawn_too(tmp_path: Path) -> None:
+    """The loss of feed-forward's article is; on a scale of logarithms its curve would be a flat line at the bottom."""
+    history = [{"epoch": n, "loss": -n / 10, "accuracy": 0.5 + n / 20, "val_loss": -0.1} for n in (1.0, 2.0, 3.0)]
+    plots.curves(history, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        left = np.asarray(image.convert("RGB"))[:, : image.width // 2].astype(int)
+    red = np.argwhere((left[..., 0] > 180) & (left[..., 1] < 80))
+    assert np.ptp(red[:, 0]) > 0.5 * left.shape[0]

@@ -1,6 +1,8 @@
 """Version folders: published whole or not at all."""
 
 import dataclasses
+import fcntl
+import json
 import os
 import threading
 import time
@@ -63,13 +65,84 @@ def test_a_damaged_candidate_is_not_published(tmp_path: Path) -> None:
     assert versions.numbers(models) == []
 
 
-def test_what_a_killed_publisher_left_is_swept_after_an_hour(tmp_path: Path) -> None:
+def leave_halves(models: Path) -> None:
+    """What a publisher leaves that is killed just now."""
+    (models / ".incoming-abc" / "report").mkdir(parents=True)
+    (models / ".incoming-abc" / versions.CARD).write_text("{")
+    (models / ".current-abc").write_text("7")
+
+
+def test_what_a_killed_publisher_left_is_swept(tmp_path: Path) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
-    for name, age in ((".incoming-old", 4000), (".incoming-new", 10)):
-        (models / name).mkdir(parents=True)
-        os.utime(models / name, (time.time() - age,) * 2)
+    for write in (lambda: versions.publish(staged, models), lambda: versions.activate(models, 1)):
+        leave_halves(models)
+        write()
+        assert sorted(path.name for path in models.iterdir()) == ["1", "CURRENT"]
+
+
+def test_tidying_only_sweeps(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    versions.tidy(models)
+    assert not models.exists()
+    leave_halves(models)
+    (models / ".gitignore").touch()
+    versions.tidy(models)
+    assert [path.name for path in models.iterdir()] == [".gitignore"]
+
+
+@pytest.mark.parametrize("write", ["publish", "activate", "tidy"])
+def test_a_writer_waits_for_the_one_before(tmp_path: Path, write: str) -> None:
+    staged, models = stage(tmp_path / "staged"), tmp_path / "models"
     versions.publish(staged, models)
-    assert sorted(path.name for path in models.iterdir()) == [".incoming-new", "1", "CURRENT"]
+    (models / ".incoming-of-the-other").mkdir()
+    calls = {
+        "publish": lambda: versions.publish(staged, models),
+        "activate": lambda: versions.activate(models, 1),
+        "tidy": lambda: versions.tidy(models),
+    }
+    held = os.open(models, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    thread = threading.Thread(target=calls[write])
+    thread.start()
+    time.sleep(0.2)
+    assert thread.is_alive()
+    assert sorted(path.name for path in models.iterdir()) == [".incoming-of-the-other", "1", "CURRENT"]
+    os.close(held)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert not (models / ".incoming-of-the-other").exists()
+
+
+def of_job(staged: Path, job: int | None) -> Path:
+    card = dataclasses.replace(versions.card_of(staged), job=job)
+    (staged / versions.CARD).write_text(card.to_json())
+    return staged
+
+
+def test_what_a_job_made_is_published_once(tmp_path: Path) -> None:
+    staged, models = of_job(stage(tmp_path / "staged"), 5), tmp_path / "models"
+    assert [versions.publish(staged, models) for _ in range(2)] == [1, 1]
+    assert versions.publish(of_job(staged, 6), models) == 2
+    assert versions.publish(of_job(staged, None), models) == 3
+    assert versions.publish(of_job(staged, 5), models) == 1
+    assert versions.numbers(models) == [1, 2, 3]
+    (models / "1" / versions.CARD).write_text("damaged")
+    assert versions.publish(of_job(staged, 6), models) == 2
+
+
+def test_publishing_a_job_again_ends_what_was_interrupted(tmp_path: Path) -> None:
+    """Killed between the rename and CURRENT."""
+    staged, models = of_job(stage(tmp_path / "staged"), 5), tmp_path / "models"
+    versions.publish(staged, models)
+    (models / versions.CURRENT).unlink()
+    assert versions.publish(staged, models) == 1
+    assert versions.current(models) == 1
+
+
+def test_a_new_database_counts_its_jobs_anew(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    assert versions.publish(of_job(stage(tmp_path / "old", b"old"), 1), models) == 1
+    assert versions.publish(of_job(stage(tmp_path / "new", b"new"), 1), models) == 2
 
 
 def test_odd_names_are_not_versions(tmp_path: Path) -> None:
@@ -143,8 +216,14 @@ def test_cards_come_back_as_they_were() -> None:
         recipe={"name": "x"},
         metrics={"test": Metrics(images=10, correct=9, accuracy=0.9, nll=0.3)},
         parent=2,
+        job=3,
     )
     assert Card.from_json(card.to_json()) == card
+    values = json.loads(card.to_json())
+    del values["job"]  # a card from before there were jobs
+    assert Card.from_json(json.dumps(values)) == dataclasses.replace(card, job=None)
+    with pytest.raises(CardError, match="job"):
+        Card.from_json(json.dumps(values | {"job": "3"}))
     assert Card.from_json(dataclasses.replace(card, version=4).to_json()).version == 4
 
 
@@ -154,3 +233,48 @@ def test_cards_come_back_as_they_were() -> None:
 def test_what_is_not_a_card(text: str) -> None:
     with pytest.raises(CardError):
         Card.from_json(text)
+
+
+def test_what_counts_as_learned() -> None:
+    card = Card(created="", parameters=1, files={}, libraries={}, data={"train": "a", "validation": "b"})
+    assert not card.has_learned("b")
+    assert card.has_learned("c")
+    assert dataclasses.replace(card, data={"train": "a", "test": "b"}).has_learned("b")
+
+
+def test_an_empty_folder_is_seeded_once(tmp_path: Path) -> None:
+    """By several at the same time, and with the number that serves where it comes from."""
+    shipped, models = tmp_path / "shipped", tmp_path / "models"
+    for content in (b"one", b"two"):
+        versions.publish(stage(tmp_path / content.decode(), content), shipped)
+    versions.activate(shipped, 2)
+    seeded: list[bool] = []
+    threads = [threading.Thread(target=lambda: seeded.append(versions.seed(shipped, models))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seeded) == [False] * 7 + [True]
+    assert sorted(path.name for path in models.iterdir()) == ["2", "CURRENT"]
+    assert versions.current(models) == 2
+    assert versions.verify(models / "2").card.files == versions.card_of(shipped / "2").files
+
+
+def test_a_seed_that_was_cut_short_is_finished(tmp_path: Path) -> None:
+    shipped, models = tmp_path / "shipped", tmp_path / "models"
+    versions.publish(stage(tmp_path / "staged"), shipped)
+    (models / ".incoming-x").mkdir(parents=True)  # killed while copying
+    assert versions.seed(shipped, models)
+    (models / "CURRENT").unlink()  # killed before it was named
+    assert versions.seed(shipped, models)
+    assert sorted(path.name for path in models.iterdir()) == ["1", "CURRENT"]
+
+
+def test_a_folder_with_versions_of_its_own_is_not_seeded(tmp_path: Path) -> None:
+    shipped, models = tmp_path / "shipped", tmp_path / "models"
+    versions.publish(stage(tmp_path / "staged"), shipped)
+    for content in (b"one", b"two"):
+        versions.publish(stage(tmp_path / content.decode(), content), models)
+    (models / "CURRENT").unlink()
+    assert not versions.seed(shipped, models)
+    assert sorted(path.name for path in models.iterdir()) == ["1", "2"]

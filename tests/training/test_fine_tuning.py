@@ -1,0 +1,216 @@
+"""Training a version further, with corrections: as the service calls it, a process that tells its progress."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.training.test_command_line import command, environment, run
+from tests.training.test_feedback import write_archive
+from training import data, feedback, recipes, versions
+from training.card import Card
+from training.data import Digits
+from training.errors import TrainingError
+from training.evaluate import evaluate
+from training.progress import Progress
+
+IMAGES = 100
+
+
+@pytest.fixture(scope="module")
+def digits(small_data: Path) -> Digits:
+    return data.load(small_data, verify=False)
+
+
+@pytest.fixture(scope="module")
+def folder(small_data: Path, digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with version 1, which kept its validation images, and an archive of digits in another hand."""
+    folder = tmp_path_factory.mktemp("fine-tuning")
+    run(folder, "fit", "dense-512", "--epochs", "2", "--data", small_data, "--no-verify")
+    mirrored = dataclasses.replace(digits.test, images=digits.test.images[:, :, ::-1])
+    write_archive(folder / "feedback.zip", [(mirrored[:20], False), (mirrored[20:30], True)])
+    return folder
+
+
+def fine_tuning(small_data: Path, *more: str) -> list[str]:
+    known = ["--data", str(small_data), "--no-verify", "--feedback", "feedback.zip"]
+    return [
+        "fit",
+        "--start",
+        "models/digits/1",
+        *known,
+        "--images",
+        str(IMAGES),
+        "--feedback-share",
+        "0.3",
+        "--epochs",
+        "2",
+        *more,
+    ]
+
+
+def call(folder: Path, arguments: list[str]) -> tuple[str, str]:
+    """Run a command that must succeed; its standard output and standard error."""
+    done = subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def changed(folder: Path, card: Card) -> None:
+    (folder / versions.CARD).write_text(card.to_json())
+
+
+def test_a_staged_candidate_and_what_its_card_says(folder: Path, small_data: Path, digits: Digits) -> None:
+    output, errors = call(folder, fine_tuning(small_data, "--stage", "--progress", "json"))
+    steps = [Progress.from_json(line) for line in output.splitlines()]
+    assert [step.epoch for step in steps if step.epoch_ended] == [1, 2]
+    assert steps[-1].batches == 2  # 100 of MNIST and 43 corrections, in batches of 128
+    made = folder / errors.splitlines()[-1]
+    card = versions.verify(made).card
+    assert card.version == 0
+    assert card.parent == 1
+    assert card.epochs == 2
+    assert card.recipe is not None
+    assert card.recipe["optimiser"]["rate"] == recipes.FINE_TUNING_RATE
+    learned, validation = digits.held_out()
+    given = feedback.load(folder / "feedback.zip")
+    mixed = feedback.mix(learned, given.train, share=0.3, images=IMAGES, seed=0)
+    assert card.data == {
+        "train": mixed.digest(),
+        "validation": validation.digest(),
+        "feedback": given.held_back.digest(),
+    }
+    assert {name: metrics.images for name, metrics in card.metrics.items()} == {"validation": 100, "feedback": 10}
+    assert evaluate(made, given.held_back).metrics() == card.metrics["feedback"]
+    assert versions.numbers(folder / "models/digits") == [1]
+
+    again, errors = call(folder, fine_tuning(small_data, "--stage", "--progress", "json"))
+    assert again == ""
+    assert versions.verify(folder / errors.splitlines()[-1]).card == card
+
+
+def test_what_the_parent_learned_is_no_validation(folder: Path, small_data: Path, tmp_path: Path) -> None:
+    for name in ("models", "feedback.zip"):
+        (tmp_path / name).symlink_to(folder / name)
+    own = tmp_path / "own"
+    shutil.copytree(folder / "models/digits/1", own / "1")
+    card = versions.card_of(own / "1")
+    changed(own / "1", dataclasses.replace(card, data={"train": "all", "test": "0"}))
+    arguments = [*fine_tuning(small_data, "--models", "own"), "--start", "own/1"]
+    output, _ = call(tmp_path, arguments)
+    assert "published as version 2" in output
+    assert "validation:" not in output
+    assert "own/1 has learned the images held out" in output
+    made = versions.card_of(own / "2")
+    assert (made.parent, set(made.data), set(made.metrics)) == (1, {"train", "feedback"}, {"feedback"})
+    assert "val_loss" in (own / "2/report/history.csv").read_text()  # to watch by, as the progress shows it
+    # And so on through the generations.
+    compared = json.loads(call(tmp_path, ["compare", "own/2", "models/digits/1", *known_data(small_data)])[0])
+    assert (compared["mnist"]["learned_by_candidate"], compared["mnist"]["learned_by_current"]) == (True, False)
+    assert compared["feedback"] is None
+
+
+def known_data(small_data: Path) -> list[str]:
+    return ["--data", str(small_data), "--no-verify"]
+
+
+def test_comparing_counts_what_only_one_reads(folder: Path, small_data: Path, digits: Digits, tmp_path: Path) -> None:
+    output, _ = call(folder, fine_tuning(small_data, "--stage"))
+    candidate, current = folder / output.splitlines()[-1], folder / "models/digits/1"
+    arguments = ["compare", str(candidate), str(current), "--feedback", "feedback.zip", *known_data(small_data)]
+    output, _ = call(folder, arguments)
+    assert len(output.splitlines()) == 1
+    compared = json.loads(output)
+    validation = digits.held_out()[1]
+    held_back = feedback.load(folder / "feedback.zip").held_back
+    for name, images in (("mnist", validation), ("feedback", held_back)):
+        one, other = evaluate(candidate, images), evaluate(current, images)
+        right = [
+            [evaluation.digits[i] == label for i, label in enumerate(images.labels)] for evaluation in (one, other)
+        ]
+        expected: dict[str, Any] = {
+            "images": len(images),
+            "candidate": sum(right[0]),
+            "current": sum(right[1]),
+            "only_candidate": sum(a and not b for a, b in zip(*right, strict=True)),
+            "only_current": sum(b and not a for a, b in zip(*right, strict=True)),
+            "candidate_nll": one.metrics().nll,
+            "current_nll": other.metrics().nll,
+        }
+        if name == "mnist":
+            expected |= {"learned_by_candidate": False, "learned_by_current": False}
+        assert compared[name] == expected
+
+
+def test_from_scratch_with_feedback(folder: Path, small_data: Path, digits: Digits) -> None:
+    arguments = ["fit", "hello-dense", "--epochs", "1", "--feedback", "feedback.zip", "--feedback-share", "0.5"]
+    output, _ = call(folder, [*arguments, "--stage", *known_data(small_data)])
+    card = versions.card_of(folder / output.splitlines()[-1])
+    given = feedback.load(folder / "feedback.zip")
+    mixed = feedback.mix(digits.held_out()[0], given.train, share=0.5, images=None, seed=0)
+    assert len(mixed) == 1000
+    assert card.data["train"] == mixed.digest()
+    assert card.parent is None
+    assert set(card.metrics) == {"validation", "feedback"}
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ({"recipe": None}, "made elsewhere.*train from scratch"),
+        ({"recipe": {"name": "old", "layers": [{"kind": "Capsule"}]}}, "Capsule.*train from scratch"),
+        ({"recipe": recipes.find("two-conv").as_dict()}, "weights"),
+        ({"version": 0}, "no published version"),
+    ],
+)
+def test_versions_that_cannot_be_trained_further(
+    folder: Path, small_data: Path, tmp_path: Path, card: dict[str, Any], words: str
+) -> None:
+    version = tmp_path / "staged"
+    shutil.copytree(folder / "models/digits/1", version)
+    changed(version, dataclasses.replace(versions.card_of(version), **card))
+    output = run(tmp_path, "fit", "--start", "staged", *known_data(small_data), "--epochs", "1", status=2)
+    assert np.all([word in output.splitlines()[-1] for word in words.split(".*")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["fit", "default", "--start", "models/digits/1"], "leave 'default' out"),
+        (["fit", "--start", "models/digits/9"], "models/digits/9"),
+        (["fit", "--feedback", "nowhere.zip"], "nowhere.zip"),
+        (["fit", "--feedback-share", "1"], "between 0 and 1"),
+        (["fit", "--feedback-share", "nan"], "between 0 and 1"),
+        (["fit", "--images", "0"], "at least 1"),
+        (["compare", "models/digits/1", "models/digits/9"], "models/digits/9"),
+    ],
+)
+def test_mistakes_get_one_clear_line(folder: Path, small_data: Path, arguments: list[str], word: str) -> None:
+    given = known_data(small_data) if arguments[0] == "compare" else []
+    assert word in run(folder, *arguments, *given, status=2).splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_recipes_come_back_from_a_card(name: str) -> None:
+    recipe = recipes.find(name)
+    assert recipes.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+    further = recipes.fine_tuning(recipe)
+    assert (further.layers, further.scaling, further.augmentation) == (
+        recipe.layers,
+        recipe.scaling,
+        recipe.augmentation,
+    )
+    assert recipes.fine_tuning(further) == further
+
+
+@pytest.mark.parametrize("change", [{"colour": 1}, {"layers": [{}]}, {"layers": 3}, {"optimiser": None}])
+def test_settings_that_are_no_recipe(change: dict[str, Any]) -> None:
+    with pytest.raises(TrainingError, match="recipe"):
+        recipes.from_dict(recipes.find("default").as_dict() | change)

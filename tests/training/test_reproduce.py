@@ -1,0 +1,136 @@
+"""The tutorials' networks: trained by name, written down, and served like any other version."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT, Start
+from tests.samples import encode
+from tests.training.test_command_line import run
+from training import candidate, data, reproduce, versions
+from training.articles import ARTICLES
+from training.evaluate import evaluate
+from training.fit import fit
+from training.recipes import find, with_article_loss
+
+
+def test_the_command(small_data: Path, tmp_path: Path) -> None:
+    arguments = ["reproduce", "hello-dense", "--data", small_data, "--no-verify", "--stop-after", "2"]
+    output = run(tmp_path, *arguments, "--publish")
+    assert "epoch 2/2" in output
+    page = (tmp_path / "docs/reproductions.md").read_text()
+    assert "96 % of the training images" in page
+    assert "| 2 of 5 epochs | 3 |" in page
+    assert "reproduce hello-dense --stop-after 2`" in page
+    for picture in re.findall(r"\]\((\S+\.png)\)", page):
+        with Image.open(tmp_path / "docs" / picture) as image:
+            assert min(image.size) > 100
+    found = json.loads((tmp_path / "docs/reproductions/hello-dense.json").read_text())
+    (variant,) = found["variants"]
+    for seed, outcome in enumerate(variant["outcomes"]):
+        assert (outcome["seed"], len(outcome["test_accuracies"]), len(outcome["first_ten"])) == (seed, 2, 10)
+        assert (outcome["test"]["images"], outcome["training"]["images"]) == (100, 600)
+    assert len({outcome["test"]["nll"] for outcome in variant["outcomes"]}) == 3
+    card = versions.card_of(tmp_path / "models/digits/1")
+    assert card.metrics["test"].nll == variant["outcomes"][0]["test"]["nll"]
+    assert card.epochs == 2
+    # What is done is not done again, and more epochs go on from there.
+    assert "epoch 1" not in run(tmp_path, *arguments)
+    further = run(tmp_path, *arguments[:-1], "3")
+    assert "epoch 3/3" in further
+    assert "epoch 2/" not in further
+    assert "| 3 of 5 epochs" in (tmp_path / "docs/reproductions.md").read_text()
+
+
+def test_cross_validation_stands_on_the_page(small_data: Path, tmp_path: Path) -> None:
+    article = ARTICLES["dense-512"]
+    short = dataclasses.replace(article.variants[0], recipe=dataclasses.replace(find("dense-512"), epochs=1))
+    article = dataclasses.replace(article, variants=(short,), seeds=1, folds=2)
+    reproduce.reproduce(
+        article,
+        data.load(small_data, verify=False),
+        tmp_path / "runs",
+        tmp_path,
+        "the command",
+        precision="float32",
+        stop_after=None,
+        report=lambda progress: None,
+        say=lambda line: None,
+    )
+    page = reproduce.write_page(tmp_path).read_text()
+    assert "| a fresh network a fold |" in page
+    assert "| **leaking:** one network through all folds |" in page
+    for picture in ("folds-honest", "folds-leaking", "boxes"):
+        with Image.open(tmp_path / f"reproductions/dense-512-{picture}.png") as image:
+            assert min(image.size) > 100
+
+
+@pytest.mark.parametrize("name", sorted(ARTICLES))
+def test_its_version_serves(name: str, small_data: Path, tmp_path: Path, start_server: Start) -> None:
+    """100 images over HTTP, one by one: the answers of evaluate, and of Keras."""
+    digits = data.load(small_data, verify=False)
+    recipe = dataclasses.replace(find(name), epochs=1)
+    trained = fit(recipe, digits.train[:64], None, tmp_path / "run", seed=0)
+    folder = candidate.assemble(trained, recipe, tmp_path / "run", seed=0, precision="float32", data={})
+    versions.publish(folder, tmp_path / "models")
+    images = digits.test[:100]
+    measured = evaluate(folder, images)
+    by_keras = np.asarray(trained.network(images.images[..., None], training=False))
+    server = start_server(DIGITS_MODELS=str(tmp_path / "models"))
+    with httpx.Client(base_url=server.url) as client:
+        replies = [
+            client.post("/predict", content=encode(image), headers={"Content-Type": "image/png"}).json()
+            for image in images.images
+        ]
+    assert [reply["digit"] for reply in replies] == measured.digits.tolist()
+    probabilities = np.array([reply["probabilities"] for reply in replies])
+    np.testing.assert_allclose(probabilities, measured.probabilities, atol=1e-6)
+    np.testing.assert_allclose(probabilities, by_keras, atol=1e-4)
+
+
+def test_the_page_is_what_its_figures_say(tmp_path: Path) -> None:
+    """The page that is kept was written by the command."""
+    kept = ROOT / "docs"
+    (tmp_path / "reproductions").symlink_to(kept / "reproductions")
+    assert reproduce.write_page(tmp_path).read_text() == (kept / "reproductions.md").read_text()
+    for picture in re.findall(r"\]\((\S+\.png)\)", (kept / "reproductions.md").read_text()):
+        assert (kept / picture).exists()
+
+
+def test_the_claims_are_reached() -> None:
+    """What was measured on the real MNIST; the figures are written by the command alone."""
+
+    def means(name: str, split: str) -> list[float]:
+        found = json.loads((ROOT / f"docs/reproductions/{name}.json").read_text())
+        return [
+            float(np.mean([outcome[split]["accuracy"] for outcome in variant["outcomes"]]))
+            for variant in found["variants"]
+        ]
+
+    assert means("two-conv", "test")[0] >= 0.9904
+    assert means("dense-512", "test")[0] >= 0.978
+    assert means("hello-dense", "training")[0] >= 0.96
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [([], "--all"), (["nonesuch"], "two-conv"), (["dense-512", "--output", "/proc/nowhere"], "/proc/nowhere")],
+)
+def test_mistakes(small_data: Path, tmp_path: Path, arguments: list[str], word: str) -> None:
+    output = run(tmp_path, "reproduce", *arguments, "--data", str(small_data), "--no-verify", status=2)
+    assert word in output.splitlines()[-1]
+
+
+def test_the_article_loss_is_told_apart(small_data: Path, tmp_path: Path) -> None:
+    recipe = find("feed-forward")
+    assert with_article_loss(recipe).digest() != recipe.digest()  # so that the runs are not mixed up
+    run(tmp_path, "fit", "feed-forward", "--article-loss", "--epochs", "1", "--data", small_data, "--no-verify")
+    made = versions.card_of(tmp_path / "models/digits/1").recipe
+    assert made is not None
+    assert made["loss"] == "negative_probability"

@@ -1,0 +1,49 @@
+"""Versions of the model that can be told apart by what they answer."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference.engine import OpenVinoEngine
+from tests.conftest import SHIPPED
+from training import versions
+
+
+def shipped(models: Path) -> Path:
+    """A folder of versions of its own, with the one that ships."""
+    return Path(shutil.copytree(SHIPPED, models))
+
+
+def add(models: Path, number: int) -> Path:
+    """The shipped network once more, under another number and leaning towards the digit of that number."""
+    path = models / str(number)
+    shutil.copytree(SHIPPED / str(versions.current(SHIPPED)), path)
+    weights = bytearray((path / versions.WEIGHTS).read_bytes())
+    bias = np.frombuffer(weights, np.float32, 10, len(weights) - 40)  # the last layer's is what the file ends with
+    bias[number % 10] += 12
+    (path / versions.WEIGHTS).write_bytes(weights)
+    describe(path, version=number)
+    return path
+
+
+def describe(path: Path, **changes: object) -> None:
+    """Write the version's card anew, with the digests of its files as they are now."""
+    card = json.loads((path / versions.CARD).read_text())
+    card["files"] = {name: versions.digest(path / name) for name in versions.ARTIFACTS}
+    (path / versions.CARD).write_text(json.dumps(card | changes))
+
+
+def answer(models: Path, number: int, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a version says to one image, float32 (10,)."""
+    rows = OpenVinoEngine(versions.verify(models / str(number)), threads=1).predict(image[None])
+    return rows[0]
+
+
+def point(models: Path, text: str) -> None:
+    """Let CURRENT hold this, replaced as a careful hand does it."""
+    beside = models / "CURRENT.new"
+    beside.write_text(text)
+    beside.replace(models / versions.CURRENT)

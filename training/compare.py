@@ -1,0 +1,37 @@
+"""Two versions side by side, read by the running service on the same images."""
+
+from pathlib import Path
+from typing import Any
+
+from training import versions
+from training.data import Split
+from training.evaluate import evaluate
+
+
+def compare(candidate: Path, current: Path, validation: Split, feedback: Split | None) -> dict[str, Any]:
+    """Measure both versions, each a folder, on the validation images and, where there are any, on feedback.
+
+    The result is plain JSON values: per set of images how many each reads right, how many only one of them does,
+    and each one's mean negative log likelihood; for validation also who may have learned those images.
+    Raises VersionError or TrainingError when a version cannot be served.
+    """
+    cards = {"candidate": versions.card_of(candidate), "current": versions.card_of(current)}
+    learned = {f"learned_by_{name}": card.has_learned(validation.digest()) for name, card in cards.items()}
+    return {
+        "mnist": _both(candidate, current, validation) | learned,
+        "feedback": _both(candidate, current, feedback) if feedback is not None and len(feedback) else None,
+    }
+
+
+def _both(candidate: Path, current: Path, images: Split) -> dict[str, Any]:
+    one, other = evaluate(candidate, images), evaluate(current, images)
+    right, other_right = one.digits == images.labels, other.digits == images.labels
+    return {
+        "images": len(images),
+        "candidate": int(right.sum()),
+        "current": int(other_right.sum()),
+        "only_candidate": int((right & ~other_right).sum()),
+        "only_current": int((other_right & ~right).sum()),
+        "candidate_nll": one.metrics().nll,
+        "current_nll": other.metrics().nll,
+    }
