@@ -1,4 +1,4 @@
-"""GET /models and GET /models/{version}."""
+"""GET /models, GET /models/{version} and POST /models/{version}/activate."""
 
 import dataclasses
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from app.http import examples, schemas
+from app.http.admin import ADMIN
 from app.http.dependencies import Services
 from app.inference import live
 from training.card import Card
@@ -15,9 +16,11 @@ router = APIRouter(tags=["models"])
 
 @router.get("/models", summary="List all versions", response_model=schemas.Models)
 def list_models(services: Services) -> Any:
-    """Every version on disk with what it scored, and which one serves."""
-    serving = services["live"].card.version
-    return {"models": [_summary(card, serving) for card in live.cards(services["settings"].models)]}
+    """Every version on disk with what it scored, which one serves, and what keeps another from it, if anything."""
+    serving = services["serving"]
+    number, fault = serving.live.card.version, serving.fault
+    models = [_summary(card, number) for card in live.cards(services["settings"].models)]
+    return {"models": models, "fault": dataclasses.asdict(fault) if fault else None}
 
 
 @router.get(
@@ -29,7 +32,23 @@ def list_models(services: Services) -> Any:
 def get_model(version: int, services: Services) -> Any:
     """A version's figures, recipe, seed, libraries, and the digests of its data and files."""
     card = live.card(services["settings"].models, version)
-    return _summary(card, services["live"].card.version) | {"card": dataclasses.asdict(card)}
+    return _summary(card, services["serving"].live.card.version) | {"card": dataclasses.asdict(card)}
+
+
+@router.post(
+    "/models/{version}/activate",
+    summary="Let a version serve",
+    response_model=schemas.Model,
+    responses=examples.failures(401, 404, 409, 422, 503),
+    dependencies=[ADMIN],
+)
+async def activate(version: int, services: Services) -> Any:
+    """Goes forward or back to a version. It is checked, loaded and warmed first; what does not load changes
+    nothing. Then it serves: in the process that answers at once, in the others within two seconds. No request fails
+    meanwhile.
+    """
+    card = await services["serving"].activate(version)
+    return _summary(card, card.version)
 
 
 def _summary(card: Card, serving: int) -> dict[str, Any]:

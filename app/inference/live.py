@@ -1,4 +1,4 @@
-"""The version that serves now."""
+"""One version with its running network, and the versions on disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,18 +19,27 @@ class Live:
     batcher: Batcher
 
 
-def start(folder: Path, threads: int, observe: Callable[[int], None]) -> Live:
-    """Verify, load and warm the version that CURRENT names.
+def load(folder: Path, number: int, threads: int, observe: Callable[[int], None], most_waiting: float) -> Live:
+    """Verify, load and warm a version. Takes a good part of a second.
 
-    observe: told the size of every batch that runs. Raises ModelError that names the file and the reason.
+    observe: told the size of every batch that runs. most_waiting: images.
+    Raises ModelError that names the file and the reason.
     """
     try:
-        version = versions.verify(folder / str(versions.current(folder)))
+        version = versions.verify(folder / str(number))
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
     engine = OpenVinoEngine(version, threads)
     engine.warm()
-    return Live(version.card, Batcher(engine, engine.SIZES[-1], observe))
+    return Live(version.card, Batcher(engine, engine.MOST, observe, most_waiting))
+
+
+def require(folder: Path, number: int) -> None:
+    """Raises VersionNotFound when no version has this number."""
+    found = versions.numbers(folder)
+    if number not in found:
+        known = ", ".join(map(str, found)) or "none"
+        raise VersionNotFound(f"there is no version {number}; there are: {known}")
 
 
 def cards(folder: Path) -> list[Card]:
@@ -46,9 +55,7 @@ def cards(folder: Path) -> list[Card]:
 
 def card(folder: Path, number: int) -> Card:
     """One version's card. Raises VersionNotFound, or ModelError when it is damaged."""
-    if number not in versions.numbers(folder):
-        known = ", ".join(map(str, versions.numbers(folder))) or "none"
-        raise VersionNotFound(f"there is no version {number}; there are: {known}")
+    require(folder, number)
     try:
         return versions.card_of(folder / str(number))
     except versions.VersionError as error:

@@ -1,0 +1,181 @@
+"""POST /retrain, and the jobs that it makes."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from app.errors import CannotTrain, DatabaseUnavailable, MalformedBody
+from app.http import examples, schemas
+from app.http.admin import ADMIN
+from app.http.dependencies import Services, State
+from app.http.limits import read_body
+from app.retraining import ability, jobs
+from app.retraining.jobs import Event, Job
+
+router = APIRouter(tags=["retraining"])
+
+MAX_BODY = 64 * 1024
+LONGEST_KEY = 200
+
+POLL_SECONDS, LONGEST_POLL = 0.25, 1.0  # between looks for new events: soon after one, rarer while there are none
+ALIVE_SECONDS = 15.0  # a stream that is silent for longer is cut by proxies, so something is said
+
+JobNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+@router.post(
+    "/retrain",
+    status_code=202,
+    summary="Train a better model in the background",
+    response_model=schemas.Job,
+    responses=examples.failures(401, examples.CANNOT_TRAIN, 413, 422, examples.QUEUE_FULL, examples.NO_DATABASE),
+    openapi_extra=examples.RETRAIN,
+    dependencies=[ADMIN],
+)
+async def retrain(
+    request: Request,
+    response: Response,
+    services: Services,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=LONGEST_KEY)] = None,
+) -> Any:
+    """Queues a job and answers at once; `Location` is where to watch it. Jobs run one at a time, in order.
+
+    The candidate is measured beside the version that serves, on images that are held back, and takes its place when
+    it is better; the job's `verdict` says why or why not. Send an `Idempotency-Key` to be able to repeat the request
+    safely: the same key gives the same job.
+    """
+    asked = _asked(await read_body(request, MAX_BODY))
+    job = await run_in_threadpool(_submit, services, asked, idempotency_key)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return _shown(job)
+
+
+def _asked(body: bytes) -> schemas.Retrain:
+    try:
+        return schemas.Retrain.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'the body'}: {fault['msg']}" for fault in error.errors()]
+        raise MalformedBody("; ".join(faults)) from None
+
+
+def _submit(services: State, asked: schemas.Retrain, key: str | None) -> Job:
+    settings = services["settings"]
+    here = settings.worker == "embedded"
+    problem = ability.problem(settings) if here else services["jobs"].problem_of_workers()
+    if problem:
+        raise CannotTrain(problem)
+    start = asked.start
+    if start is None:
+        fine_tune = asked.recipe is None and services["feedback"].any()
+        start = "current" if fine_tune else "scratch"
+    wanted = jobs.Request(**asked.model_dump() | {"start": start})
+    return services["jobs"].submit(wanted, asked.model_dump(), key, settings.max_jobs)
+
+
+@router.get(
+    "/jobs",
+    summary="List the jobs, newest first",
+    response_model=schemas.Jobs,
+    responses=examples.failures(422, examples.NO_DATABASE),
+)
+def list_jobs(
+    services: Services,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Only jobs with lower numbers.")] = None,
+) -> Any:
+    """Retrainings that wait, run, or have ended."""
+    return {"jobs": [_shown(job) for job in services["jobs"].newest(limit, before)]}
+
+
+@router.get(
+    "/jobs/{job}",
+    summary="How far a job is",
+    response_model=schemas.Job,
+    responses=examples.failures(examples.NO_JOB, 422, examples.NO_DATABASE),
+)
+def get_job(job: JobNumber, services: Services) -> Any:
+    """Its status, the progress of its training, and in the end the verdict and what became of it."""
+    return _shown(services["jobs"].get(job))
+
+
+@router.delete(
+    "/jobs/{job}",
+    status_code=202,
+    summary="Call a job off",
+    response_model=schemas.Job,
+    responses=examples.failures(401, examples.NO_JOB, examples.JOB_OVER, 422, examples.NO_DATABASE),
+    dependencies=[ADMIN],
+)
+def cancel_job(job: JobNumber, services: Services) -> Any:
+    """A job that waits is cancelled at once, one that runs within two seconds; what serves does not change."""
+    return _shown(services["jobs"].cancel(job))
+
+
+@router.get(
+    "/jobs/{job}/events",
+    summary="Follow a job as it happens",
+    response_class=StreamingResponse,
+    responses=examples.EVENTS | examples.failures(examples.NO_JOB, 422, examples.NO_DATABASE),
+)
+async def job_events(
+    job: JobNumber,
+    services: Services,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
+    """Server-sent events from the job's first to its last, also when it has ended long ago. `Last-Event-ID`, which
+    browsers send by themselves, goes on after an interruption.
+    """
+    last = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 10 else 0
+    found = await run_in_threadpool(services["jobs"].events_after, job, last)  # an unknown job is told before we begin
+    return StreamingResponse(
+        _stream(services, job, last, *found),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(services: State, job: int, last: int, found: list[Event], over: bool) -> AsyncIterator[bytes]:
+    yield b"retry: 1000\n\n"
+    silent, pause = 0.0, POLL_SECONDS
+    while True:
+        for event in found:
+            last = event.id
+            yield _event(event)
+        if over:
+            return
+        silent, pause = (0.0, POLL_SECONDS) if found else (silent + pause, min(2 * pause, LONGEST_POLL))
+        if silent > ALIVE_SECONDS:
+            silent = 0.0
+            yield b": waiting\n\n"
+        try:
+            await asyncio.wait_for(services["stopping"].wait(), pause)
+            return  # the service ends; browsers come back with Last-Event-ID
+        except TimeoutError:
+            pass
+        try:
+            found, over = await run_in_threadpool(services["jobs"].events_after, job, last)
+        except DatabaseUnavailable:
+            found = []
+
+
+def _event(event: Event) -> bytes:
+    data = orjson.dumps(event.data | {"time": shown_time(event.created)})
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.id, event.kind.encode(), data)
+
+
+def _shown(job: Job) -> dict[str, Any]:
+    shown = dataclasses.asdict(job)
+    return shown | {name: shown_time(shown[name]) for name in ("created", "started", "finished")}
+
+
+def shown_time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,379 @@
+"""The process that works the jobs off: ``python -m app.retraining.worker``.
+
+It trains in processes of its own, at low priority, and is killed or restarted at no loss: the job is in the
+database, the training in its checkpoints, and a version appears whole or not at all.
+"""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from app import logs
+from app.database import Database
+from app.errors import DatabaseUnavailable, JobNotFound
+from app.retraining import ability
+from app.retraining.feedback import Feedback
+from app.retraining.gate import Paired, Verdict, judge
+from app.retraining.jobs import Claim, ClaimLost, Jobs, JobStatus
+from app.settings import Settings, faults
+from training import versions
+from training.progress import Progress
+from training.tether import tethered
+
+KEEP_SECONDS = 0.5  # between signs of life, each of which also hears whether the job is called off
+IDLE_SECONDS = 0.5  # between looks at an empty queue
+ANNOUNCE_SECONDS = 5.0
+TERMINATE_SECONDS = 0.5  # that a training has to end by itself
+ROOM = 2**20  # bytes; a disk with less is full
+MEASURING = 10**6  # the step after the last epoch, however many there are
+
+_log = logging.getLogger("digits.worker")
+
+
+class Refused(Exception):
+    """Training says that it cannot do this; doing it again would not help. The text is its own."""
+
+
+class Interrupted(Exception):
+    """A training ended in a way that says nothing of the job, such as a signal."""
+
+
+class Cancelled(Exception):
+    """The job was called off."""
+
+
+class Stopped(Exception):
+    """The worker was told to stop."""
+
+
+class Worker:
+    """Takes one job after the other."""
+
+    def __init__(self, settings: Settings, base: Database) -> None:
+        self._settings = settings
+        self._jobs = Jobs(base, settings.lease)
+        self._feedback = Feedback(base)
+        self._runs = settings.state / "runs"
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._stopping = threading.Event()
+        self._announced = -ANNOUNCE_SECONDS
+
+    def stop(self) -> None:
+        """Let go of the job in hand and return from ``run``."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Work until stopped. A database that is away is waited for."""
+        problem = ability.problem(self._settings)
+        versions.tidy(self._settings.models)
+        self._keep_trying(self._sweep)
+        while not self._stopping.is_set():
+            try:
+                if time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
+                    problem = ability.problem(self._settings)
+                    self._jobs.announce(self._name, problem)
+                    self._announced = time.monotonic()
+                claim = None if problem else self._jobs.claim()
+            except DatabaseUnavailable:
+                claim = None
+            if claim is None:
+                self._stopping.wait(IDLE_SECONDS)
+            else:
+                self._work(claim)
+
+    def _work(self, claim: Claim) -> None:
+        """One job from beginning, or where it was left, to its end."""
+        number = claim.job.id
+        _log.info("job taken", extra={"job": number, "attempt": claim.job.attempts})
+        ending: Callable[[], None] | None = None
+        try:
+            ending = self._result(claim)
+        except Stopped:
+            ending = lambda: self._jobs.release(claim)  # noqa: E731
+        except Cancelled:
+            ending = lambda: self._jobs.finish(claim, JobStatus.CANCELLED)  # noqa: E731
+        except (Refused, versions.VersionError, OSError) as error:
+            reason = self._told(error)
+            _log.warning("job failed", extra={"job": number, "error": str(error)})
+            # Before it is written down: where the disk is full, this makes room for that.
+            shutil.rmtree(self._folder(number), ignore_errors=True)
+            ending = lambda: self._jobs.finish(claim, JobStatus.FAILED, reason=reason)  # noqa: E731
+        except Interrupted as error:
+            reason = self._told(error)
+            ending = lambda: self._jobs.interrupt(claim, reason)  # noqa: E731
+        except ClaimLost as error:
+            _log.warning(str(error))
+        try:
+            if ending:
+                self._keep_trying(ending)
+        except ClaimLost as error:  # also when the database had taken it in, but could not say so any more
+            _log.warning(str(error))
+        try:
+            job = self._keep_trying(lambda: self._jobs.get(number))
+        except JobNotFound:  # another database has come in place of the one that was away
+            return
+        _log.info("job left", extra={"job": number, "status": job.status, "reason": job.reason})
+        if job.status.over:
+            shutil.rmtree(self._folder(number), ignore_errors=True)
+
+    def _result(self, claim: Claim) -> Callable[[], None]:
+        """Train, measure, judge, publish. Returns what is to be written down."""
+        out = self._out(claim)
+        if out is not None:
+            return self._publish(claim, out)
+        folder, request = self._folder(claim.job.id), claim.job.request
+        self._make_folder(folder, claim)
+        self._keep(claim, step=1)
+        start = self._start(claim) if request.start == "current" else None
+        archive = folder / "feedback.zip"
+        if not archive.exists():  # a job learns from what was there when it began
+            self._keep_trying(lambda: self._feedback.save_archive(archive))
+        candidate = folder / "run" / "candidate"
+        self._train(claim, self._fitting(claim, folder, start, archive))
+        while True:
+            current = versions.current(self._settings.models)
+            verdict = self._verdict(claim, candidate, current, archive)
+            if versions.current(self._settings.models) == current:
+                break  # else somebody let another version serve meanwhile, and it is that one that must be beaten
+        told = orjson.loads(orjson.dumps(verdict.as_dict()))  # as the database gives it back, to be compared with it
+        if not verdict.publish:
+            return lambda: self._jobs.finish(claim, JobStatus.REJECTED, reason=verdict.reason, verdict=told)
+        card = dataclasses.replace(versions.card_of(candidate), job=claim.job.id, verdict=told)
+        (candidate / versions.CARD).write_text(card.to_json())
+        # A worker that was thought dead must not publish what another has taken over. And if this one dies between
+        # here and the end, the next knows the version by its verdict; judged again, it would be no better than itself.
+        self._sign(claim, told)
+        claim = dataclasses.replace(claim, job=dataclasses.replace(claim.job, verdict=told))
+        return self._publish(claim, versions.publish(candidate, self._settings.models))
+
+    def _publish(self, claim: Claim, number: int) -> Callable[[], None]:
+        """Let the version that this job has become serve."""
+        versions.activate(self._settings.models, number)
+        verdict = claim.job.verdict or {}
+        return lambda: self._jobs.finish(
+            claim, JobStatus.PUBLISHED, reason=verdict["reason"], verdict=verdict, version=number
+        )
+
+    def _out(self, claim: Claim) -> int | None:
+        """The version that this job has become in the hands of a worker that did not live to say so."""
+        if claim.job.verdict and claim.job.verdict["publish"]:
+            for number in versions.numbers(self._settings.models):
+                with contextlib.suppress(versions.VersionError):
+                    card = versions.card_of(self._settings.models / str(number))
+                    if (card.job, card.verdict) == (claim.job.id, claim.job.verdict):
+                        return number
+        return None
+
+    def _make_folder(self, folder: Path, claim: Claim) -> None:
+        """The job's folder, and nothing in it of a job that had this number in another database."""
+        mark, text = folder / "created", repr(claim.job.created)
+        if folder.exists() and not (mark.exists() and mark.read_text() == text):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text(text)
+
+    def _start(self, claim: Claim) -> Path:
+        """The version to fine-tune: the one that served when the job began, also after an interruption."""
+        number = claim.job.parent or versions.current(self._settings.models)
+        if self._keep_trying(lambda: self._jobs.keep(claim, parent=number)):
+            raise Cancelled
+        return self._settings.models / str(number)
+
+    def _fitting(self, claim: Claim, folder: Path, start: Path | None, archive: Path) -> list[str]:
+        request = claim.job.request
+        command = ["fit", "--stage", "--progress", "json", "--run", str(folder / "run"), "--feedback", str(archive)]
+        command += ["--start", str(start)] if start else [request.recipe or "default"]
+        for option, value in (
+            ("--epochs", request.epochs),
+            ("--images", request.images),
+            ("--feedback-share", request.feedback_share),
+        ):
+            command += [option, str(value)] if value is not None else []
+        return command
+
+    def _verdict(self, claim: Claim, candidate: Path, current: int, archive: Path) -> Verdict:
+        """Measure the candidate beside the version that serves now, and judge."""
+        serving = self._settings.models / str(current)
+        self._keep(claim, event="measuring")
+        output = self._train(claim, ["compare", str(candidate), str(serving), "--feedback", str(archive)])
+        try:
+            found = json.loads(output[-1])
+            mnist, feedback = Paired(**found["mnist"]), Paired(**found["feedback"]) if found["feedback"] else None
+        except (IndexError, ValueError, KeyError, TypeError):
+            raise Refused("the comparison gave no figures; the log of the worker has what it said") from None
+        metrics = versions.card_of(serving).metrics
+        known = next((metrics[split] for split in ("test", "validation") if split in metrics), None)
+        return judge(mnist, feedback, (known.correct, known.images) if known else None, force=claim.job.request.force)
+
+    def _train(self, claim: Claim, arguments: list[str]) -> list[str]:
+        """Run a command of training to its end, keeping the claim meanwhile. Returns the lines of its output.
+
+        Raises Refused, Interrupted, Cancelled, Stopped and ClaimLost; the process is gone then.
+        """
+        command = ["nice", "-n", "19", sys.executable, "-m", "training", *arguments]
+        command += ["--data", str(self._settings.data)] if self._settings.data else []
+        command += [] if self._settings.verify_data else ["--no-verify"]
+        log = self._folder(claim.job.id) / "log"
+        with log.open("wb") as errors:
+            process = subprocess.Popen(  # noqa: S603  # our own command
+                tethered(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=os.environ | _capped(self._settings.training_threads),
+                text=True,
+                errors="replace",
+                process_group=0,  # a new session would be scheduled on its own, and its low priority would not count
+            )
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        reader = threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True)
+        reader.start()
+        output: list[str] = []
+        steps = 1 if arguments[0] == "fit" else MEASURING
+        try:
+            while process.poll() is None:
+                self._follow(claim, lines, output, steps)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(KEEP_SECONDS)
+            reader.join()
+            self._follow(claim, lines, output, steps)
+        finally:
+            _end(process)
+        # A training that cannot write its checkpoint has no room to say so either. Kept for another attempt, its files
+        # would go on filling the disk that the database needs.
+        if process.returncode and shutil.disk_usage(self._runs).free < ROOM:
+            raise Refused("there is no room left on the disk of DIGITS_STATE")
+        if process.returncode == 2:
+            raise Refused(_last_line(log) or "training ended without a word")
+        if process.returncode:
+            told = _last_line(log)
+            _log.warning("training broke off", extra={"job": claim.job.id, "status": process.returncode, "said": told})
+            how = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
+            raise Interrupted(f"training ended with {how}" + (f": {told}" if told else ""))
+        return output
+
+    def _follow(self, claim: Claim, lines: "queue.SimpleQueue[str]", output: list[str], steps: int) -> None:
+        """Pass on what training has said since the last time, and hear what is wanted of it."""
+        if self._stopping.is_set():
+            raise Stopped
+        progress = None
+        while not lines.empty():
+            line = lines.get()
+            try:
+                progress = Progress.from_json(line)
+            except ValueError:
+                output.append(line)
+                continue
+            if progress.epoch_ended:
+                self._keep(claim, progress=dataclasses.asdict(progress), step=steps + progress.epoch)
+                progress = None
+        self._keep(claim, progress=dataclasses.asdict(progress) if progress else None, step=steps)
+
+    def _keep(self, claim: Claim, **told: Any) -> None:
+        """Sign of life. A database that is away does not end a training: nobody else can take the job either."""
+        try:
+            if self._jobs.keep(claim, **told):
+                raise Cancelled
+        except DatabaseUnavailable:
+            return
+
+    def _sign(self, claim: Claim, verdict: dict[str, Any]) -> None:
+        """The same before something that cannot be taken back: now the database must answer."""
+        if self._keep_trying(lambda: self._jobs.keep(claim, verdict=verdict)):
+            raise Cancelled
+
+    def _keep_trying(self, call: Callable[[], Any]) -> Any:
+        """The call's result, however long the database is away; Stopped when this worker is to stop meanwhile."""
+        while True:
+            try:
+                return call()
+            except DatabaseUnavailable:
+                if self._stopping.wait(IDLE_SECONDS):
+                    raise Stopped from None
+
+    def _told(self, error: Exception) -> str:
+        """What went wrong, for everybody to read: paths begin below the folders that the settings name."""
+        text = str(error)
+        if isinstance(error, OSError):
+            text = (error.strerror or text).lower()
+            text = f"{error.filename}: {text}" if error.filename else text
+        for folder in (self._settings.models, self._settings.state, self._settings.data):
+            text = text.replace(f"{folder}/", "") if folder else text
+        return text.replace("\0", "").encode(errors="replace").decode()  # some databases take no others
+
+    def _folder(self, number: int) -> Path:
+        return self._runs / str(number)
+
+    def _sweep(self) -> None:
+        """Remove the folders of jobs that ended before theirs was removed."""
+        unfinished = self._jobs.unfinished()
+        for path in self._runs.iterdir() if self._runs.is_dir() else ():
+            if path.name.isdecimal() and int(path.name) not in unfinished:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _capped(threads: int) -> dict[str, str]:
+    """What keeps TensorFlow to so many threads."""
+    return dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
+
+
+def _read_lines(stream: Any, lines: "queue.SimpleQueue[str]") -> None:
+    with stream:
+        for line in stream:
+            lines.put(line)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a training and whatever it started; it may be gone already."""
+    for number, patience in ((signal.SIGTERM, TERMINATE_SECONDS), (signal.SIGKILL, None)):
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("training: ") if lines else ""
+
+
+def main() -> None:
+    """Work off jobs until SIGTERM or SIGINT."""
+    logs.configure()
+    try:
+        settings = Settings()
+        base = Database(settings.database())
+    except ValidationError as error:  # whose own text repeats the values, and some are secrets
+        _log.critical(faults(error))
+        sys.exit(1)
+    except DatabaseUnavailable as error:
+        _log.critical(str(error))
+        sys.exit(1)
+    worker = Worker(settings, base)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    _log.info("worker ready")
+    with contextlib.suppress(Stopped):
+        worker.run()
+    base.close()
+
+
+if __name__ == "__main__":
+    main()

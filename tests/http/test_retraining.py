@@ -1,0 +1,193 @@
+"""Retraining over HTTP, up to where a worker would begin."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.database import Database
+from app.retraining.jobs import Jobs, JobStatus
+from tests.conftest import AUTHORISED, Start
+
+
+@pytest.fixture
+def service(start_server: Start, tmp_path: Path) -> Iterator[httpx.Client]:
+    """Without a worker: jobs stay where they are."""
+    server = start_server(
+        DIGITS_WORKER="external", DIGITS_MAX_JOBS="3", DIGITS_DATABASE_URL=f"sqlite:///{tmp_path}/digits.db"
+    )
+    with httpx.Client(base_url=server.url, headers=AUTHORISED, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    """The same jobs, as a worker sees them."""
+    base = Database(f"sqlite:///{tmp_path}/digits.db")
+    yield Jobs(base, 60)
+    base.close()
+
+
+def test_a_job_is_queued_and_can_be_watched(service: httpx.Client) -> None:
+    reply = service.post("/retrain")
+    assert reply.status_code == 202
+    job = reply.json()
+    assert reply.headers["location"] == f"/jobs/{job['id']}"
+    assert (job["status"], job["request"]["start"]) == ("queued", "scratch")
+    assert service.get(reply.headers["location"]).json() == job
+    assert service.get("/jobs").json() == {"jobs": [job]}
+
+
+def test_with_feedback_it_starts_from_the_version_that_serves(service: httpx.Client) -> None:
+    for label in range(8):  # one of them at least is not held back
+        pixels = [[0] * 28 for _ in range(28)]
+        for y in range(6, 22):
+            pixels[y][8 + label] = 255
+        service.post("/feedback", json={"pixels": pixels, "label": 1}).raise_for_status()
+    assert service.post("/retrain").json()["request"]["start"] == "current"
+    assert service.post("/retrain", json={"recipe": "dense-512"}).json()["request"]["start"] == "scratch"
+    assert service.post("/retrain", json={"start": "scratch"}).json()["request"]["start"] == "scratch"
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"{", "JSON"),
+        (b"[]", "object"),
+        (b'{"epoch": 3}', "epoch"),
+        (b'{"epochs": 0}', "epochs"),
+        (b'{"feedback_share": 1}', "feedback_share"),
+        (b'{"start": "nowhere"}', "scratch"),
+        (b'{"recipe": "nonesuch"}', "two-conv"),
+        (b'{"recipe": "default", "start": "current"}', "leave it out"),
+    ],
+)
+def test_what_cannot_be_asked_for(service: httpx.Client, body: bytes, word: str) -> None:
+    reply = service.post("/retrain", content=body)
+    assert reply.status_code == 422
+    assert word in reply.json()["detail"]
+    assert service.get("/jobs").json() == {"jobs": []}
+
+
+def test_the_same_key_at_once_is_one_job(service: httpx.Client) -> None:
+    def send(_: int) -> httpx.Response:
+        return service.post("/retrain", json={"epochs": 2}, headers={"Idempotency-Key": "monday"})
+
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(send, range(8)))
+    assert {reply.status_code for reply in replies} == {202}
+    assert len({reply.headers["location"] for reply in replies}) == 1
+    assert len(service.get("/jobs").json()["jobs"]) == 1
+    other = service.post("/retrain", json={"epochs": 3}, headers={"Idempotency-Key": "monday"})
+    assert (other.status_code, other.json()["type"]) == (422, "urn:digits:problem:idempotency-key-reused")
+
+
+@pytest.mark.parametrize("key", ["", "k" * 201])
+def test_a_key_that_is_none(service: httpx.Client, key: str) -> None:
+    """All who send an empty one would share a job."""
+    reply = service.post("/retrain", headers={"Idempotency-Key": key})
+    assert reply.status_code == 422
+    assert "idempotency-key" in reply.json()["detail"]
+    assert service.get("/jobs").json() == {"jobs": []}
+
+
+def test_a_full_queue(service: httpx.Client) -> None:
+    for _ in range(3):
+        assert service.post("/retrain").status_code == 202
+    reply = service.post("/retrain")
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "60")
+    assert service.delete("/jobs/1").json()["status"] == "cancelled"
+    assert service.post("/retrain").status_code == 202
+
+
+def test_cancelling(service: httpx.Client, jobs: Jobs) -> None:
+    service.post("/retrain")
+    assert service.delete("/jobs/1").status_code == 202
+    again = service.delete("/jobs/1")
+    assert (again.status_code, again.json()["type"]) == (409, "urn:digits:problem:job-over")
+    assert service.delete("/jobs/99").status_code == 404
+    assert service.get("/jobs/99").status_code == 404
+    assert service.get("/jobs/99/events").status_code == 404
+    assert service.get("/jobs/nonsense").status_code == 422
+    assert jobs.claim() is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.post("/retrain", headers={"authorization": ""}),
+        lambda client: client.delete("/jobs/1", headers={"authorization": "Bearer wrong"}),
+    ],
+)
+def test_it_needs_the_token(service: httpx.Client, call: Callable[[httpx.Client], httpx.Response]) -> None:
+    reply = call(service)
+    assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
+
+
+def test_no_data_and_no_libraries_are_told_before_anything_starts(start_server: Start, tmp_path: Path) -> None:
+    server = start_server(DIGITS_DATA=str(tmp_path))
+    reply = httpx.post(f"{server.url}/retrain", headers=AUTHORISED)
+    assert (reply.status_code, reply.json()["type"]) == (409, "urn:digits:problem:cannot-train")
+    assert "train-images-idx3-ubyte.gz" in reply.json()["detail"]
+    server = start_server()
+    assert "DIGITS_DATA" in httpx.post(f"{server.url}/retrain", headers=AUTHORISED).json()["detail"]
+
+
+def test_a_folder_of_data_that_cannot_be_looked_into_does_not_stop_the_service(start_server: Start) -> None:
+    server = start_server(DIGITS_DATA="/" + "x" * 300)
+    reply = httpx.post(f"{server.url}/retrain", headers=AUTHORISED)
+    assert (reply.status_code, reply.json()["type"]) == (409, "urn:digits:problem:cannot-train")
+
+
+def test_a_worker_elsewhere_that_cannot_train_is_told(service: httpx.Client, jobs: Jobs) -> None:
+    jobs.announce("elsewhere", "there is no training data: set DIGITS_DATA")
+    reply = service.post("/retrain")
+    assert (reply.status_code, "DIGITS_DATA" in reply.json()["detail"]) == (409, True)
+
+
+def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    found: dict[str, Any] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            found[name] = value
+        elif found:
+            yield found
+            found = {}
+
+
+def test_events_stream_to_the_end_and_go_on_where_they_broke_off(service: httpx.Client, jobs: Jobs) -> None:
+    service.post("/retrain")
+    with service.stream("GET", "/jobs/1/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        told = events(stream.iter_lines())
+        assert next(told) == {"retry": "1000"}
+        assert next(told)["event"] == "queued"
+        claim = jobs.claim()
+        assert claim is not None
+        assert next(told)["event"] == "running"
+        jobs.keep(claim, progress={"epoch": 1})
+        progress = next(told)
+        assert (progress["event"], '"epoch":1' in progress["data"]) == ("progress", True)
+        jobs.finish(claim, JobStatus.REJECTED, reason="no better")
+        assert next(told)["event"] == "rejected"
+        assert list(told) == []  # the stream ends with the job
+    rest = service.get("/jobs/1/events", headers={"Last-Event-ID": progress["id"]})
+    assert [event.get("event") for event in events(iter(rest.text.splitlines()))] == [None, "rejected"]
+    whole = service.get("/jobs/1/events")
+    assert whole.text.count("event: ") == 4
+
+
+def test_streams_do_not_hold_up_the_end_of_the_service(start_server: Start) -> None:
+    server = start_server(DIGITS_WORKER="external")
+    with httpx.Client(base_url=server.url, headers=AUTHORISED, timeout=30) as client:
+        client.post("/retrain")
+        with client.stream("GET", "/jobs/1/events") as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            server.process.terminate()
+            list(lines)  # it ends, cleanly
+    server.process.wait(5)

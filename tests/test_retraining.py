@@ -1,0 +1,268 @@
+"""Retraining with the real service, worker and training, on small data: the whole road, and accidents on it."""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from benchmarks.processes import below
+from tests.conftest import AUTHORISED, Server, Start
+from tests.retraining.conftest import POSTGRES, database_url  # noqa: F401  # a fixture
+from tests.samples import encode, handwritten
+from tests.versions import add, shipped
+from training import versions
+
+SMALL = {"start": "scratch", "recipe": "dense-512", "epochs": 2}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, small_data: Path) -> dict[str, str]:
+    return {
+        "DIGITS_MODELS": str(shipped(tmp_path / "models")),
+        "DIGITS_STATE": str(tmp_path / "state"),
+        "DIGITS_DATA": str(small_data),
+        "DIGITS_VERIFY_DATA": "false",
+        "DIGITS_LEASE": "3",
+    }
+
+
+@pytest.fixture
+def models(settings: dict[str, str]) -> Path:
+    return Path(settings["DIGITS_MODELS"])
+
+
+def client_of(server: Server) -> httpx.Client:
+    return httpx.Client(base_url=server.url, headers=AUTHORISED, timeout=30)
+
+
+def until(client: httpx.Client, job: int, *statuses: str, seconds: float = 120) -> dict[str, Any]:
+    """Wait for a job to get there, also through restarts of the service."""
+    deadline = time.monotonic() + seconds
+    found: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            found = client.get(f"/jobs/{job}").json()
+            if found["status"] in statuses:
+                return found
+        time.sleep(0.1)
+    raise AssertionError(f"job {job} is not {statuses}: {found}")
+
+
+def find(server: Server, word: str, seconds: float = 60) -> int:
+    """The process below the service whose command line has this word, once there is one."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            for pid in below(server.process.pid):
+                command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+                if word in command and "tether" not in command:
+                    return pid
+        time.sleep(0.02)
+    raise AssertionError(f"no {word} below the service")
+
+
+class Load:
+    """Steady predictions from several clients; every reply is kept."""
+
+    def __init__(self, url: str, image: bytes, clients: int = 3) -> None:
+        self.failed: list[str] = []
+        self.answers: dict[int, set[tuple[float, ...]]] = {}
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(url, image)) for _ in range(clients)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self, url: str, image: bytes) -> None:
+        with httpx.Client(base_url=url, timeout=30) as client:
+            while not self._ended.wait(0.02):
+                try:
+                    reply = client.post("/predict", files={"file": image})
+                    reply.raise_for_status()
+                    found = reply.json()
+                    version = found["model"]["version"]
+                    self.answers.setdefault(version, set()).add(tuple(found["probabilities"]))
+                except httpx.HTTPError as error:
+                    self.failed.append(repr(error))
+
+
+def test_the_whole_road(start_server: Start, settings: dict[str, str], models: Path) -> None:
+    """Corrections, retraining, the gate, the swap, back and forth; predictions go on through all of it."""
+    server = start_server(**settings)
+    random = np.random.default_rng(1)
+    image = encode(handwritten(3, random))
+    with client_of(server) as client, Load(server.url, image) as load:
+        # The drawn digits upside down, which MNIST has not.
+        for number in range(40):
+            label = number % 10
+            file = encode(handwritten(label, random)[::-1].copy())
+            client.post("/feedback", files={"file": file}, data={"label": str(label)}).raise_for_status()
+        assert any(kept["held_back"] for kept in client.get("/feedback").json()["feedback"])
+        job = client.post("/retrain", json={"epochs": 2, "force": True}).json()
+        assert job["request"]["start"] == "current"
+        with client.stream("GET", f"/jobs/{job['id']}/events", timeout=200) as stream:
+            told = [line.removeprefix("event: ") for line in stream.iter_lines() if line.startswith("event")]
+        assert list(dict.fromkeys(told)) == ["queued", "running", "progress", "measuring", "published"]
+        done = client.get(f"/jobs/{job['id']}").json()
+        assert (done["status"], done["parent"], done["version"]) == ("published", 1, 2)
+        assert (done["progress"]["epoch"], done["progress"]["epochs"]) == (2, 2)
+        assert done["progress"]["val_accuracy"] > 0.5
+        assert done["verdict"]["mnist"]["images"] == 100
+        card = client.get("/models/2").json()["card"]
+        assert (card["parent"], card["job"], card["verdict"]) == (1, job["id"], done["verdict"])
+        assert "feedback" in card["metrics"]
+        deadline = time.monotonic() + 20
+        for wanted, call in ((2, None), (1, "/models/1/activate"), (2, "/models/2/activate")):
+            if call:
+                client.post(call).raise_for_status()
+            while client.get("/health/ready").json()["model"]["version"] != wanted:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.5)
+        worse = client.post("/retrain", json={"start": "scratch", "recipe": "dense-512", "epochs": 1, "images": 100})
+        rejected = until(client, worse.json()["id"], "rejected")
+        assert "significantly worse" in rejected["reason"]
+        assert rejected["version"] is None
+        assert versions.current(models) == 2
+    assert load.failed == []
+    assert sorted(load.answers) == [1, 2]
+    assert all(len(answers) == 1 for answers in load.answers.values())  # each version says one thing
+    assert {path.name for path in models.iterdir()} == {"1", "2", "CURRENT"}
+    _wait_until_empty(Path(settings["DIGITS_STATE"], "runs"))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql" if POSTGRES else "sqlite"], indirect=True)
+def test_killed_in_the_middle_it_goes_on_from_its_checkpoint(
+    start_server: Start,
+    settings: dict[str, str],
+    models: Path,
+    database_url: str,  # noqa: F811
+) -> None:
+    """First the worker, then the service with all that belongs to it."""
+    settings |= {"DIGITS_DATABASE_URL": database_url}
+    server = start_server(**settings)
+    with client_of(server) as client:
+        client.post("/retrain", json=SMALL | {"epochs": 40, "force": True}).raise_for_status()
+        checkpoint = Path(settings["DIGITS_STATE"], "runs/1/run/checkpoint.npz")
+        _wait_for(checkpoint)
+        training = find(server, "training fit")
+        os.kill(find(server, "app.retraining.worker"), signal.SIGKILL)
+        _wait_for_end(training)
+        written = checkpoint.stat().st_mtime_ns
+        again = find(server, "training fit")
+        while checkpoint.stat().st_mtime_ns == written:
+            time.sleep(0.02)
+        server.process.kill()
+        server.process.wait()
+        _wait_for_end(again)
+    server = start_server(**settings)
+    with client_of(server) as client:
+        until(client, 1, "published")
+        told = client.get("/jobs/1/events").text
+    epochs = [json.loads(line[6:])["epoch"] for line in told.splitlines() if '"epoch"' in line]
+    assert epochs == sorted(epochs)  # never begun anew
+    assert told.count("event: queued") == 3
+    assert told.count("event: published") == 1
+    assert {path.name for path in models.iterdir()} == {"1", "2", "CURRENT"}
+
+
+def test_cancelling_ends_the_training(start_server: Start, settings: dict[str, str], models: Path) -> None:
+    server = start_server(**settings)
+    with client_of(server) as client:
+        client.post("/retrain", json=SMALL | {"epochs": 1000}).raise_for_status()
+        training = find(server, "training fit")
+        client.delete("/jobs/1").raise_for_status()
+        assert until(client, 1, "cancelled", seconds=20)["version"] is None
+        _wait_for_end(training)
+        assert versions.numbers(models) == [1]
+        _wait_until_empty(Path(settings["DIGITS_STATE"], "runs"))
+
+
+def test_what_training_refuses_is_the_reason(
+    start_server: Start, settings: dict[str, str], tmp_path: Path, small_data: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in small_data.iterdir():
+        (data / path.name).write_bytes(path.read_bytes() if "labels" in path.name else b"damaged")
+    server = start_server(**settings | {"DIGITS_DATA": str(data)})
+    with client_of(server) as client:
+        client.post("/retrain", json=SMALL).raise_for_status()
+        assert "cannot be read as a gzip file" in until(client, 1, "failed")["reason"]
+
+
+def test_the_service_ends_with_its_worker(start_server: Start, settings: dict[str, str]) -> None:
+    """And a job that ran is put back, to go on after the start."""
+    server = start_server(**settings)
+    with client_of(server) as client:
+        client.post("/retrain", json=SMALL | {"epochs": 1000}).raise_for_status()
+        training, worker = find(server, "training fit"), find(server, "app.retraining.worker")
+        server.stop()
+        _wait_for_end(worker)
+        _wait_for_end(training)
+    server = start_server(**settings | {"DIGITS_WORKER": "external"})
+    with client_of(server) as client:
+        job = client.get("/jobs/1").json()
+        assert (job["status"], job["attempts"]) == ("queued", 0)
+
+
+def test_data_that_comes_later_than_the_service(
+    start_server: Start, settings: dict[str, str], tmp_path: Path, small_data: Path
+) -> None:
+    """A volume that is mounted late: what was promised a 202 is done, without a restart."""
+    data = tmp_path / "late"
+    server = start_server(**settings | {"DIGITS_DATA": str(data)})
+    with client_of(server) as client:
+        assert client.post("/retrain", json=SMALL).status_code == 409
+        data.symlink_to(small_data)
+        assert client.post("/retrain", json=SMALL | {"epochs": 1000}).status_code == 202
+        until(client, 1, "running")
+        client.delete("/jobs/1").raise_for_status()
+
+
+def test_the_service_ends_cleanly_after_another_version_took_over(
+    start_server: Start, settings: dict[str, str], models: Path
+) -> None:
+    """The runtime of the first must not take from the main thread what it needs to hear a signal."""
+    add(models, 2)
+    server = start_server(**settings | {"DIGITS_WORKER": "external"})
+    with client_of(server) as client:
+        client.post("/models/2/activate").raise_for_status()
+        time.sleep(0.5)  # until the first one is gone
+    assert server.stop() != -signal.SIGSEGV
+
+
+def _wait_for(path: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.02)
+
+
+def _wait_until_empty(folder: Path, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while found := list(folder.iterdir()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def _wait_for_end(pid: int, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < deadline, f"process {pid} goes on"
+        time.sleep(0.02)
