@@ -6,6 +6,7 @@ DigitsError
     BodyTooLarge
     BatchTooLarge
     UnsupportedMediaType        the body is of a type that carries no image
+    Unauthorized                the admin token is missing or wrong
   ImageError                    one image cannot be read; in a batch the others can
     NotAnImage                  no image at all, cut short or corrupt
     UnsupportedImage            of a format that is not read here
@@ -13,6 +14,19 @@ DigitsError
     BlankImage                  nothing on it that could be a digit
   ModelError                    a version cannot be served
     VersionNotFound
+    VersionUnusable             it was asked to serve and does not load
+    NotWritable                 CURRENT cannot be replaced
+  RetrainingError               a job cannot be had or changed
+    JobNotFound
+    JobOver                     it has ended, so there is nothing to cancel
+    QueueFull                   as many jobs wait as may
+    CannotTrain                 there is nothing here to train with
+    IdempotencyKeyReused        the key belongs to a request that asked for something else
+  Busy                          more is asked than the service can do
+    Overloaded                  as much waits as may
+    TooLate                     it waited until its deadline
+  StartError                    a setting with which the service cannot start
+  DatabaseUnavailable           what needs the database has to wait; predictions do not
 """
 
 
@@ -38,6 +52,10 @@ class BatchTooLarge(RequestError):
 
 class UnsupportedMediaType(RequestError):
     """The body is of a type that carries no image."""
+
+
+class Unauthorized(RequestError):
+    """The admin token is missing or wrong; which of the two is not told."""
 
 
 class ImageError(DigitsError):
@@ -66,3 +84,55 @@ class ModelError(DigitsError):
 
 class VersionNotFound(ModelError):
     """No version has this number."""
+
+
+class VersionUnusable(ModelError):
+    """A version that was asked to serve does not load; the text names the file, below the models' folder."""
+
+
+class NotWritable(ModelError):
+    """CURRENT cannot be replaced: the disk is full, or the folder is not the service's to write."""
+
+
+class RetrainingError(DigitsError):
+    """A job cannot be had or changed."""
+
+
+class JobNotFound(RetrainingError):
+    """No job has this number."""
+
+
+class JobOver(RetrainingError):
+    """The job has ended, so there is nothing to cancel."""
+
+
+class QueueFull(RetrainingError):
+    """As many jobs wait as may."""
+
+
+class CannotTrain(RetrainingError):
+    """There is nothing here to train with; the text says what to set or install."""
+
+
+class IdempotencyKeyReused(RetrainingError):
+    """The key belongs to an earlier request that asked for something else."""
+
+
+class Busy(DigitsError):
+    """More is asked than the service can do."""
+
+
+class Overloaded(Busy):
+    """As much waits as may."""
+
+
+class TooLate(Busy):
+    """It waited until its deadline without a turn."""
+
+
+class StartError(DigitsError):
+    """A setting with which the service cannot start."""
+
+
+class DatabaseUnavailable(DigitsError):
+    """The database does not answer; the text is for the log."""

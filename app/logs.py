@@ -30,6 +30,9 @@ class JsonLines(logging.Formatter):
 
 def configure() -> None:
     """Send every log through one handler, but the web server's own access log, which would say all twice."""
+    # Our lines tell nothing of where in the code or in which thread they arose, so it need not be found out.
+    logging._srcfile = None  # the way that logging's documentation gives
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

@@ -4,18 +4,19 @@ import logging
 import sys
 from importlib.metadata import version
 
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp
 
 from app import lifespan, logs
-from app.errors import DigitsError, ModelError
-from app.http import health, models, predictions, problems
+from app.errors import DigitsError, ModelError, StartError
+from app.http import feedback, health, models, predictions, problems, retraining
 from app.http.access import Access
-from app.settings import Settings
+from app.http.direct import Direct
+from app.settings import Settings, faults
 
 DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten probabilities:
 
@@ -24,7 +25,7 @@ DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten 
 Errors are `application/problem+json`; their `detail` says what to do."""
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None) -> ASGIApp:
     """The whole service, ready to be served.
 
     Without settings, as the web server calls it, they come from the environment, and what the operator has to
@@ -36,14 +37,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     try:
         return _build(Settings())
     except ValidationError as error:
-        faults = [f"DIGITS_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
-        logging.getLogger("digits").critical("; ".join(faults))
-    except ModelError as error:
+        logging.getLogger("digits").critical(faults(error))
+    except (ModelError, StartError) as error:
         logging.getLogger("digits").critical(str(error))
     sys.exit(1)
 
 
-def _build(settings: Settings) -> FastAPI:
+def _build(settings: Settings) -> ASGIApp:
     app = FastAPIOffline(  # FastAPI whose documentation page needs no other host
         title="Digits",
         version=version("digits"),
@@ -51,11 +51,12 @@ def _build(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan.build(settings),
     )
-    for part in (predictions, models, health):
+    for part in (predictions, models, retraining, feedback, health):
         app.include_router(part.router)
     app.add_exception_handler(DigitsError, problems.on_digits_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    app.add_middleware(Access)
+    app.add_exception_handler(Exception, problems.on_unexpected)
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
-    return app
+    # Around the framework, not within: as its own middleware they would have three of its layers around them.
+    return Access(Direct(app, predictions.router))

@@ -1,14 +1,12 @@
 """All settings of the service, each from an environment variable that starts with ``DIGITS_``."""
 
-import os
 from pathlib import Path
+from typing import Literal
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from app.cores import cores
 
 
 class Settings(BaseSettings):
@@ -22,6 +20,53 @@ class Settings(BaseSettings):
     )
     max_pixels: int = Field(default=25_000_000, ge=784, description="Largest picture, width times height.")
     max_batch: int = Field(default=1000, ge=1, description="Most images in one call of /predict/batch.")
-    threads: int = Field(
-        default_factory=_cores, ge=1, le=1024, description="Threads for inference, and for decoding; default: cores."
+    max_waiting: int = Field(
+        default=4000, ge=1, description="Most images that wait for the network in one process; beyond, 503."
     )
+    deadline: float = Field(
+        default=2.0, gt=0, description="Seconds that a prediction may wait for the network; beyond, 504."
+    )
+    threads: int = Field(
+        default_factory=cores, ge=1, le=1024, description="Threads for inference, and for decoding; default: cores."
+    )
+    state: Path = Field(
+        default=Path("state"), description="Folder of the database, the running jobs and the admin token."
+    )
+    admin_token: SecretStr | None = Field(
+        default=None, min_length=8, description="What calls that change something must bring; default: one is made."
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None, description="postgresql://user:password@host/name or sqlite:///path; default: in DIGITS_STATE."
+    )
+    data: Path | None = Field(default=None, description="Folder of the four MNIST files that retraining learns from.")
+    verify_data: bool = Field(
+        default=True, description="Take only the official MNIST files; off for other data in their format."
+    )
+    worker: Literal["embedded", "external"] = Field(
+        default="embedded", description="Who retrains: a process beside the service, or one started elsewhere."
+    )
+    training_threads: int = Field(
+        default_factory=lambda: max(1, cores() // 2), ge=1, le=1024, description="Threads of a training."
+    )
+    max_jobs: int = Field(default=10, ge=1, description="Most retrainings that wait.")
+    lease: float = Field(default=10.0, ge=1, description="Seconds after which a silent worker's job goes to another.")
+
+    def database(self) -> str:
+        """The database's URL."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.state.absolute() / 'digits.db'}"
+
+    @field_validator("admin_token")
+    @classmethod
+    def _can_be_sent(cls, token: SecretStr | None) -> SecretStr | None:
+        """What is no plain character, or a space, does not come through a header as it was."""
+        if token and not all("!" <= character <= "~" for character in token.get_secret_value()):
+            raise ValueError("it must be of plain letters, digits and signs, without spaces")
+        return token
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong with which variables; never their values, since some are secrets."""
+    return "; ".join(f"DIGITS_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())

@@ -1,9 +1,13 @@
 """Fixtures: the service in this process, the service as a process of its own, and data."""
 
+import contextlib
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +21,18 @@ from training.data import Digits, load
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "models" / "digits"
+
+TOKEN = "token-of-the-tests"
+AUTHORISED = {"authorization": f"Bearer {TOKEN}"}
+
+# Where a test names no folder; nothing is ever written into the checkout.
+_state = tempfile.TemporaryDirectory(prefix="digits-state-")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Bytes go by their length: a compressed file holds the second at which it was made, and the processes that share
+    the tests must all collect the same names."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
 @dataclass
@@ -37,12 +53,14 @@ class Server:
 
 
 def command(port: int) -> list[str]:
-    return [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", str(port)]
+    return [sys.executable, "-m", "app", "--port", str(port), "--workers", "1"]
 
 
-def environment(**settings: str) -> dict[str, str]:
+def environment(**settings: str | None) -> dict[str, str]:
+    """For a service with these settings; None leaves one out that is set otherwise."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
-    return plain | {"DIGITS_MODELS": str(SHIPPED)} | settings
+    ours = {"DIGITS_MODELS": str(SHIPPED), "DIGITS_STATE": _state.name, "DIGITS_ADMIN_TOKEN": TOKEN}
+    return {name: value for name, value in (plain | ours | settings).items() if value is not None}
 
 
 def free_port() -> int:
@@ -57,11 +75,17 @@ Start = Callable[..., Server]
 def _servers(folder: Path) -> Iterator[Start]:
     servers: list[Server] = []
 
-    def start(**settings: str) -> Server:
+    def start(*arguments: str, **settings: str | None) -> Server:
         port, log = free_port(), folder / f"server-{len(servers)}.log"
+        settings = {"DIGITS_STATE": str(folder / f"state-{len(servers)}")} | settings
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command(port), env=environment(**settings), cwd=ROOT, stdout=output, stderr=output
+                [*command(port), *arguments],
+                env=environment(**settings),
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         server = Server(process, f"http://127.0.0.1:{port}", log)
         servers.append(server)
@@ -76,21 +100,24 @@ def _servers(folder: Path) -> Iterator[Start]:
 
     yield start
     for server in servers:
-        server.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)  # with its worker processes
         server.process.wait()
 
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Start]:
-    """Starts servers with the settings given, and ends them with the test."""
+    """Starts servers with the arguments and settings given, and ends them with the test."""
     yield from _servers(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A client of one server with the shipped version and default settings, for tests that do it no harm."""
-    servers = _servers(tmp_path_factory.mktemp("server"))
-    server = next(servers)()
+    folder = tmp_path_factory.mktemp("server")
+    models = shutil.copytree(SHIPPED, folder / "digits")
+    servers = _servers(folder)
+    server = next(servers)(DIGITS_MODELS=str(models), DIGITS_WORKER="external")
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
     next(servers, None)

@@ -1,8 +1,11 @@
 """The service as a process: how it starts, how it refuses to, how it leaves."""
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,8 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import SHIPPED, Start, command, environment, free_port
+from app import cores, settings
+from tests.conftest import AUTHORISED, SHIPPED, Start, command, environment, free_port
 from tests.http.test_predictions import SEVEN
+from tests.versions import add
 from training import versions
 
 
@@ -159,3 +164,68 @@ def test_a_damaged_version_hides_no_other(tmp_path: Path, start_server: Start) -
             assert reply.json()["type"] == "urn:digits:problem:damaged-version"
             assert str(tmp_path) not in reply.text
             assert f"{models}/{other}/card.json" in server.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_program_leaves_with_status_0(tmp_path: Path, workers: str) -> None:
+    """Also after another version took over: what the first one's network leaves must not stand in a signal's way."""
+    models, port = tmp_path / "models", free_port()
+    arguments = ["--port", str(port), "--workers", workers, "--seed", str(SHIPPED)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", *arguments],
+        env=environment(DIGITS_MODELS=str(models), DIGITS_STATE=str(tmp_path / "state"), DIGITS_WORKER="external"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=AUTHORISED) as client:
+        for _ in range(600):
+            with contextlib.suppress(httpx.TransportError):
+                if client.get("/health/ready").is_success:
+                    break
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+        assert "server" not in client.get("/health/live").headers
+        add(models, 2)
+        assert client.post("/models/2/activate").is_success
+        time.sleep(0.5)
+        process.terminate()
+        _, log = process.communicate(timeout=15)
+    assert process.returncode == 0, log
+    assert all(json.loads(line)["level"] == "info" for line in log.splitlines()), log
+
+
+def test_the_program_says_what_it_cannot_begin_with(tmp_path: Path) -> None:
+    for seed, models, reason in (("nowhere", "models", "CURRENT"), (str(SHIPPED), "/proc/models", "/proc/models")):
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "--seed", seed],
+            env=environment(DIGITS_MODELS=models if models[0] == "/" else str(tmp_path / models)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert reason in json.loads(done.stderr)["message"]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "20000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 64),
+        ({"quota": "300000\n", "period": "100000\n"}, 3),
+        ({"quota": "-1\n", "period": "100000\n"}, 64),
+        ({}, 64),
+    ],
+)
+def test_threads_follow_a_containers_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(cores, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores, "CFS", (tmp_path / "quota", tmp_path / "period"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert settings.Settings().threads == expected

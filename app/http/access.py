@@ -33,12 +33,13 @@ class Access:
         request_id = given.decode() if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
         state = scope["state"]
         state["request_id"] = request_id
-        method, status = scope["method"], 0
+        method, status, ended = scope["method"], 0, False
         if method == "HEAD":
             scope = {**scope, "method": "GET"}  # the web server remembers, and sends no body
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
@@ -50,9 +51,10 @@ class Access:
             status = _CLIENT_LEFT
         except Exception:
             _log.exception("unexpected error", extra={"request_id": request_id})
-            if status:
+            if status and not ended:
                 raise  # the reply has begun: all that is left is to break the connection
-            await problems.unexpected(request_id)(scope, receive, send_with_id)
+            if not ended:  # the framework answers, and then lets it through all the same
+                await problems.unexpected(request_id)(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             route = scope.get("route")
@@ -65,6 +67,6 @@ class Access:
                     "path": scope["path"],
                     "status": status,
                     "duration_ms": round(seconds * 1000, 2),
-                    "version": state["live"].card.version,
+                    "version": state.get("version", state["serving"].live.card.version),
                 },
             )

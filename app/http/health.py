@@ -22,7 +22,7 @@ async def alive() -> Any:
 @router.get("/health/ready", summary="Can it predict?", response_model=schemas.Status)
 async def ready(services: Services) -> Any:
     """Answers 200 once a version is loaded and warm; before that the service does not accept connections."""
-    card = services["live"].card
+    card = services["serving"].live.card
     return {"status": "ready", "model": {"name": card.name, "version": card.version}}
 
 
@@ -39,6 +39,6 @@ async def ready(services: Services) -> Any:
     },
 )
 async def metrics(services: Services) -> Response:
-    """Requests, latencies, batch sizes and the version serving."""
+    """Requests, latencies, batch sizes, the version serving, and whether it is the one that should."""
     found = services["metrics"]
     return Response(found.exposition(), media_type=found.content_type)

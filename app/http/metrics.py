@@ -1,14 +1,22 @@
-"""Prometheus metrics of one service process."""
+"""Prometheus metrics, of one service process or of several together."""
+
+import os
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-_IMAGES = (1, 2, 4, 8, 16, 32, 64)
+_IMAGES = (1, 2, 4, 8, 16)
 
 
 class Metrics:
-    """Requests, latencies, batch sizes and the version serving. One registry an app: nothing is global."""
+    """Requests, latencies, batch sizes, the version serving. One registry an app: nothing is global.
+
+    Where PROMETHEUS_MULTIPROC_DIR names a folder, all processes with the same one count there, and each tells the
+    sums of all. Of what is a state, not a count, it tells that of the process that is behind: the lowest version
+    that serves, and whether any is not the one that should.
+    """
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -26,7 +34,22 @@ class Metrics:
         self._batches = Histogram(
             "digits_batch_images", "Images in one run of the network.", buckets=_IMAGES, registry=self._registry
         )
-        self._version = Gauge("digits_model_version", "The version that serves.", ("name",), registry=self._registry)
+        self._version = Gauge(
+            "digits_model_version",
+            "The version that serves.",
+            ("name",),
+            registry=self._registry,
+            multiprocess_mode="livemin",
+        )
+        self._behind = Gauge(
+            "digits_model_behind",
+            "1 while what CURRENT names is not what serves.",
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+        self._failed_loads = Counter(
+            "digits_model_load_failures", "Versions that did not load.", registry=self._registry
+        )
 
     def request(self, method: str, path: str, status: int, seconds: float) -> None:
         """path: the route's pattern, never the raw path, so that the number of series is bounded."""
@@ -38,7 +61,19 @@ class Metrics:
 
     def serving(self, name: str, version: int) -> None:
         self._version.labels(name).set(version)
+        self._behind.set(0)
+
+    def behind(self) -> None:
+        """CURRENT names what does not serve, or not yet."""
+        self._behind.set(1)
+
+    def load_failed(self) -> None:
+        self._failed_loads.inc()
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format."""
-        return generate_latest(self._registry)
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

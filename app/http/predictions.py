@@ -1,6 +1,7 @@
 """POST /predict and POST /predict/batch."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -9,14 +10,15 @@ import numpy as np
 import orjson
 from fastapi import APIRouter
 from numpy.typing import NDArray
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.errors import DigitsError, ImageError
 from app.http import examples, problems, schemas
-from app.http.dependencies import Services, State
+from app.http.dependencies import State, services_of, snapshot_of
 from app.http.limits import read_body
 from app.http.uploads import File, Upload, parse_many, parse_one
+from app.inference.engine import Probabilities
 from app.inference.live import Live
 from app.vision.decode import open_image
 from app.vision.digit import SIDE
@@ -39,20 +41,21 @@ CHUNK = 32
     "/predict",
     summary="Read one digit",
     openapi_extra=examples.PREDICT,
-    responses=examples.responses(schemas.Prediction, "A digit", 413, 415, 422),
+    responses=examples.responses(schemas.Prediction, "A digit", 413, 415, 422, *examples.BUSY),
     response_class=Response,
 )
-async def predict(request: Request, services: Services) -> Response:
+async def predict(request: Request) -> Response:
     """Send one picture: as the form field `file`, as the raw bytes with an image content type, in base64 as
     `{"image": "…"}`, or as 28 rows of 28 numbers, `{"pixels": [[…], …]}`, 0 for the ground and 255 for ink.
 
     PNG, JPEG, WebP, BMP, GIF (first frame) and TIFF (first page) of any size and colour are read. A 28x28 grey
     image on a dark ground, as MNIST has them, goes to the network unchanged.
     """
-    live = services["live"]
+    services, live = services_of(request), snapshot_of(request)
+    live.batcher.admit()  # what is refused should cost little
     body = await read_body(request, services["settings"].max_body)
-    image = await _read_one(body, _content_type(request), services)
-    probabilities = await live.batcher.predict(image[None])
+    image = await _read_one(body, content_type(request), services)
+    probabilities = await answer(request, live, image[None])
     return _reply(live, _reading(probabilities[0]))
 
 
@@ -60,19 +63,23 @@ async def predict(request: Request, services: Services) -> Response:
     "/predict/batch",
     summary="Read many digits",
     openapi_extra=examples.PREDICT_BATCH,
-    responses=examples.responses(schemas.Predictions, "A digit or an error for each image, in order", 413, 415, 422),
+    responses=examples.responses(
+        schemas.Predictions, "A digit or an error for each image, in order", 413, 415, 422, *examples.BUSY
+    ),
     response_class=Response,
 )
-async def predict_batch(request: Request, services: Services) -> Response:
-    """Send many pictures: as several form fields `file`, in base64 as `{"images": ["…", …]}`, or as numbers,
-    `{"pixels": [[[…], …], …]}`. An image that cannot be read becomes an entry with its `error`; the others are
-    answered all the same.
+async def predict_batch(request: Request) -> Response:
+    """Send many pictures: as several form fields `file`, in base64 as `{"images": ["…", …]}`, as numbers,
+    `{"pixels": [[[…], …], …]}`, or as `application/octet-stream`, 784 bytes an image: 28 rows of 28, 0 for the ground
+    and 255 for ink. An image that cannot be read becomes an entry with its `error`; the others are answered all the
+    same.
     """
-    live = services["live"]
+    services, live = services_of(request), snapshot_of(request)
+    live.batcher.admit()
     body = await read_body(request, services["settings"].max_body)
-    found = await _read_many(body, _content_type(request), services)
+    found = await _read_many(body, content_type(request), services)
     images = [image for image in found if not isinstance(image, DigitsError)]
-    rows = iter(await live.batcher.predict(np.stack(images)) if images else ())
+    rows = iter(await answer(request, live, np.stack(images)) if images else ())
     entries = [
         {"error": problems.describe(image).body(str(image))} if isinstance(image, DigitsError) else _reading(next(rows))
         for image in found
@@ -80,34 +87,62 @@ async def predict_batch(request: Request, services: Services) -> Response:
     return _reply(live, {"predictions": entries})
 
 
-def _content_type(request: Request) -> str:
+async def answer(request: Request, live: Live, images: NDArray[np.uint8]) -> Probabilities:
+    """The network's answer: (n, 28, 28) to (n, 10). Raises Overloaded, TooLate, ClientDisconnect.
+
+    Where it will take a while, nothing is computed for a client that hangs up meanwhile.
+    """
+    if len(images) == 1 and (found := await live.batcher.at_once(images)) is not None:
+        return found
+    awaited = live.batcher.submit(images, time.monotonic() + services_of(request)["settings"].deadline)
+    if not live.batcher.congested:
+        return await awaited
+    left = asyncio.create_task(_hang_up(request))
+    try:
+        await asyncio.wait((awaited, left), return_when=asyncio.FIRST_COMPLETED)
+        if not awaited.done():
+            raise ClientDisconnect
+        return awaited.result()
+    finally:
+        awaited.cancel()
+        left.cancel()
+
+
+async def _hang_up(request: Request) -> None:
+    """Returns when the client has closed the connection; to be called after its body was read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def content_type(request: Request) -> str:
+    """The body's type with its parameters; empty where none is named."""
     return request.headers.get("content-type", "")
 
 
 async def _read_one(body: bytes, content_type: str, services: State) -> Image:
-    max_pixels, in_thread = services["settings"].max_pixels, _runner(services)
+    max_pixels = services["settings"].max_pixels
     if len(body) > INLINE_BYTES:
-        return await in_thread(lambda: _read(parse_one(body, content_type), max_pixels))
+        return await in_thread(services, lambda: read_upload(parse_one(body, content_type), max_pixels))
     upload = parse_one(body, content_type)
     if isinstance(upload, File):
         image = open_image(upload.content, max_pixels, upload.media_type)
         if image.size != (SIDE, SIDE):
-            return await in_thread(lambda: read_image(image))
+            return await in_thread(services, lambda: read_image(image))
         return read_image(image)
-    return _read(upload, max_pixels)
+    return read_upload(upload, max_pixels)
 
 
 async def _read_many(body: bytes, content_type: str, services: State) -> list[Image | DigitsError]:
-    settings, in_thread = services["settings"], _runner(services)
-    uploads = await in_thread(lambda: parse_many(body, content_type, settings.max_batch))
+    settings = services["settings"]
+    uploads = await in_thread(services, lambda: parse_many(body, content_type, settings.max_batch))
     chunks = [uploads[start : start + CHUNK] for start in range(0, len(uploads), CHUNK)]
-    tasks = [in_thread(partial(_read_chunk, chunk, settings.max_pixels)) for chunk in chunks]
+    tasks = [in_thread(services, partial(_read_chunk, chunk, settings.max_pixels)) for chunk in chunks]
     return [image for chunk in await asyncio.gather(*tasks) for image in chunk]
 
 
-def _runner(services: State) -> Callable[[Callable[[], T]], Awaitable[T]]:
-    """Runs a function in one of the decoding threads."""
-    return partial(asyncio.get_running_loop().run_in_executor, services["decoders"])
+def in_thread(services: State, function: Callable[[], T]) -> Awaitable[T]:
+    """The function's result, from one of the decoding threads."""
+    return asyncio.get_running_loop().run_in_executor(services["decoders"], function)
 
 
 def _read_chunk(uploads: list[Upload | DigitsError], max_pixels: int) -> list[Image | DigitsError]:
@@ -116,12 +151,13 @@ def _read_chunk(uploads: list[Upload | DigitsError], max_pixels: int) -> list[Im
 
 def _read_or_error(upload: Upload | DigitsError, max_pixels: int) -> Image | DigitsError:
     try:
-        return upload if isinstance(upload, DigitsError) else _read(upload, max_pixels)
+        return upload if isinstance(upload, DigitsError) else read_upload(upload, max_pixels)
     except ImageError as error:
         return error
 
 
-def _read(upload: Upload, max_pixels: int) -> Image:
+def read_upload(upload: Upload, max_pixels: int) -> Image:
+    """What the network reads of an upload, uint8 (28, 28). Raises an ImageError."""
     if isinstance(upload, File):
         return read(upload.content, max_pixels, upload.media_type)
     return read_grey(upload.brightness)

@@ -39,12 +39,33 @@ PROBLEMS: dict[type[errors.DigitsError], Problem] = {
     errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),
     errors.BatchTooLarge: Problem(413, "batch-too-large", "Too many images in one call"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type", "This type of body carries no image"),
+    errors.Unauthorized: Problem(401, "unauthorized", "This call needs the admin token"),
     errors.NotAnImage: Problem(422, "not-an-image", "The image cannot be read"),
     errors.UnsupportedImage: Problem(415, "unsupported-image", "This image format is not read here"),
     errors.TooManyPixels: Problem(413, "too-many-pixels", "The image has too many pixels"),
     errors.BlankImage: Problem(422, "blank-image", "The image is blank"),
     errors.VersionNotFound: Problem(404, "version-not-found", "There is no such version"),
+    errors.VersionUnusable: Problem(409, "version-unusable", "This version cannot be served"),
+    errors.NotWritable: Problem(503, "models-not-writable", "The folder of the versions cannot be written"),
+    errors.JobNotFound: Problem(404, "job-not-found", "There is no such job"),
+    errors.JobOver: Problem(409, "job-over", "The job has ended"),
+    errors.QueueFull: Problem(429, "queue-full", "As many jobs wait as may"),
+    errors.CannotTrain: Problem(409, "cannot-train", "There is nothing here to train with"),
+    errors.IdempotencyKeyReused: Problem(
+        422, "idempotency-key-reused", "The Idempotency-Key was used for another request"
+    ),
+    errors.DatabaseUnavailable: Problem(503, "database-unavailable", "The database does not answer"),
+    errors.Overloaded: Problem(503, "overloaded", "More is asked than the service can do"),
+    errors.TooLate: Problem(504, "too-late", "The answer would have come too late"),
     errors.ModelError: Problem(500, "damaged-version", "The version on disk is damaged"),
+}
+
+# When it may be worth trying again.
+RETRY_AFTER_SECONDS: dict[type[errors.DigitsError], int] = {
+    errors.QueueFull: 60,
+    errors.DatabaseUnavailable: 5,
+    errors.Overloaded: 1,
+    errors.TooLate: 1,
 }
 
 
@@ -63,11 +84,18 @@ async def on_digits_error(request: Request, error: Exception) -> Response:
     """Expected failures: their text was written for the user, but for a damaged version's, which names paths."""
     assert isinstance(error, errors.DigitsError)
     problem, detail = describe(error), str(error)
-    if problem.status >= 500:
+    if problem.status >= 500 and not isinstance(error, errors.Busy):  # of which there are thousands, each in the log
         _log.error(detail, extra={"request_id": request.state.request_id})
+    if problem is PROBLEMS[errors.ModelError]:
         detail = "the version on disk is damaged; the log of the service says which file and why"
-    # What is still coming of a body that is too large would be read to its end, however long, to save the connection.
-    headers = {"connection": "close"} if isinstance(error, errors.BodyTooLarge) else None
+    if isinstance(error, errors.DatabaseUnavailable):
+        detail = "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
+    # What is still coming of a body that is refused would be read to its end, however long, to save the connection.
+    if isinstance(error, errors.BodyTooLarge | errors.Unauthorized):
+        headers["connection"] = "close"
+    if type(error) in RETRY_AFTER_SECONDS:
+        headers["retry-after"] = str(RETRY_AFTER_SECONDS[type(error)])
     return response(problem, detail, request.state.request_id, headers)
 
 
@@ -90,6 +118,11 @@ async def on_validation_error(request: Request, error: Exception) -> Response:
     )
     problem = Problem(422, "invalid-parameter", "A parameter is not as expected")
     return response(problem, detail, request.state.request_id)
+
+
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    """What nobody foresaw."""
+    return unexpected(request.state.request_id)
 
 
 def unexpected(request_id: str) -> Response:

@@ -11,9 +11,12 @@ import numpy as np
 import orjson
 
 from app.errors import BatchTooLarge, DigitsError, MalformedBody, UnsupportedMediaType
-from app.http.multipart import parse_multipart
+from app.http.multipart import Part, parse_multipart
 from app.vision.digit import SIDE
 from app.vision.ink import Grey
+
+# Many images as plain bytes, one for each pixel.
+RAW = "application/octet-stream"
 
 # Fields that a form may have beside its files; they are ignored, but not without limit.
 OTHER_FIELDS = 16
@@ -57,6 +60,34 @@ def parse_one(body: bytes, content_type: str) -> Upload:
     raise _refusal(media_type, 'an image type such as image/png, {"image": …} or {"pixels": …} as application/json')
 
 
+def parse_labelled(body: bytes, content_type: str) -> tuple[Upload, int]:
+    """The one image of a body and the digit that it shows. Raises a RequestError that says what was expected."""
+    media_type = _media_type(content_type)
+    if media_type == "multipart/form-data":
+        fields = MalformedBody("the form has too many fields; send one field 'file' and one field 'label'")
+        parts = parse_multipart(body, content_type, most=2 + OTHER_FIELDS, too_many=fields)
+        files = _only_files(parts)
+        labels = [part.content for part in parts if part.name == "label"]
+        if len(files) != 1 or len(labels) != 1:
+            raise MalformedBody(
+                f"the form has {len(files)} fields 'file' and {len(labels)} fields 'label'; send one of each"
+            )
+        return files[0], _label(int(labels[0]) if labels[0].isdigit() and len(labels[0]) == 1 else None)
+    if media_type == "application/json":
+        value = _json(body)
+        if "label" not in value:
+            raise MalformedBody("the JSON object has no field 'label'; send the digit that the image shows")
+        label = _label(value.pop("label"))
+        return _one_of(value, {"image": _image, "pixels": _pixels}), label
+    raise _refusal(media_type, '{"image": …, "label": 7} or {"pixels": …, "label": 7} as application/json')
+
+
+def _label(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 9:
+        raise MalformedBody("label must be one digit, 0 to 9")
+    return value
+
+
 def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | DigitsError]:
     """The images of a body in order; where one cannot be understood stands its error.
 
@@ -71,7 +102,17 @@ def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | Digit
         return [*files]
     if media_type == "application/json":
         return _one_of(_json(body), {"images": _each(_image, most, too_many), "pixels": _each(_pixels, most, too_many)})
-    raise _refusal(media_type, '{"images": […]} or {"pixels": […]} as application/json')
+    if media_type == RAW:
+        count, rest = divmod(len(body), SIDE * SIDE)
+        if rest or not count:
+            raise MalformedBody(f"the body has {len(body):,} bytes; expected {SIDE * SIDE} an image: {_ROWS}")
+        if count > most:
+            raise too_many
+        return [*map(Pixels, np.frombuffer(body, np.uint8).reshape(count, SIDE, SIDE).astype(np.float32))]
+    raise _refusal(
+        media_type,
+        f'{{"images": […]}} or {{"pixels": […]}} as application/json, or {SIDE * SIDE} bytes an image as {RAW}',
+    )
 
 
 def _media_type(content_type: str) -> str:
@@ -86,11 +127,15 @@ def _refusal(media_type: str, forms: str) -> UnsupportedMediaType:
 def _files(body: bytes, content_type: str, most_parts: int, too_many: DigitsError) -> list[File]:
     """At least one file. Raises ``too_many`` when the form has more than ``most_parts`` parts of any kind."""
     parts = parse_multipart(body, content_type, most=most_parts, too_many=too_many)
-    files = [File(part.content, part.media_type) for part in parts if part.name == "file"]
+    files = _only_files(parts)
     if not files:
         names = ", ".join(repr(part.name)[:40] for part in parts[:5]) or "no fields"
         raise MalformedBody(f"the form has no field 'file' with an image in it; it has {names}")
     return files
+
+
+def _only_files(parts: list[Part]) -> list[File]:
+    return [File(part.content, part.media_type) for part in parts if part.name == "file"]
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -1,71 +1,198 @@
 """Gathers what arrives while the engine runs into the next batch."""
 
 import asyncio
+import contextlib
+import math
+import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
+from app.errors import Overloaded, TooLate
 from app.inference.engine import Engine, Images, Probabilities
+
+Answer = asyncio.Future[Probabilities]
 
 
 class Batcher:
     """Feeds an engine from one event loop, in one thread of its own.
 
-    The engine blocks, so it must not run on the event loop; it is not for two threads at once, so there is
-    exactly one. No timer: a lone request runs at once, and what comes meanwhile forms the next batch.
+    The engine blocks, so it runs beside the event loop, but for a lone image (``at_once``); it is not for two threads
+    at once, so there is exactly one. No timer: a lone call runs at once, and what comes meanwhile forms the next batch.
+    Calls that fit in one run take turns with parts of larger ones, so that a lone image waits for one run at most,
+    whatever else is asked.
+
+    It ends by itself when nobody refers to it any more. Then nobody waits for it either, as a request that waits
+    refers to it, and nobody can call it again; no count of users could be surer.
     """
 
-    def __init__(self, engine: Engine, limit: int, observe: Callable[[int], None] = lambda size: None) -> None:
-        """limit: most images in one run of the engine. observe: told the size of every run."""
-        self._engine, self._limit, self._observe = engine, limit, observe
-        self._waiting: deque[tuple[Images, asyncio.Future[Probabilities]]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._running: asyncio.Task[None] | None = None
+    def __init__(
+        self,
+        engine: Engine,
+        limit: int,
+        observe: Callable[[int], None] = lambda size: None,
+        most_waiting: float = math.inf,
+    ) -> None:
+        """limit: most images in one run of the engine. observe: told the size of every run. most_waiting: images."""
+        self._limit, self._most_waiting = limit, most_waiting
+        self._engine, self._observe = engine, observe
+        self._coming = 0
+        self._runner = _Runner(engine, limit, observe)
+        # A daemon, since Python waits at its end for any other, and this one waits for work.
+        self._thread = threading.Thread(target=self._runner.run, name="inference", daemon=True)
+        self._thread.start()
+        self._end = weakref.finalize(self, self._runner.arrivals.put, None)
 
-    async def predict(self, images: Images) -> Probabilities:
-        """uint8 (n, 28, 28) to float32 (n, 10). More than the limit go through in several runs."""
-        loop = asyncio.get_running_loop()
-        parts: list[asyncio.Future[Probabilities]] = []
-        for start in range(0, len(images), self._limit):
-            parts.append(loop.create_future())
-            self._waiting.append((images[start : start + self._limit], parts[-1]))
-        if self._running is None:
-            self._running = loop.create_task(self._drain())
-        results = await asyncio.gather(*parts)
-        return results[0] if len(results) == 1 else np.concatenate(results)
+    @property
+    def congested(self) -> bool:
+        """Whether more waits than one run takes, so that a new call would not be in the next."""
+        return self._runner.waiting > self._limit
+
+    def admit(self, images: int = 1) -> None:
+        """Raises Overloaded when so many more images cannot wait. Where none waits, any number may."""
+        if self._runner.waiting and self._runner.waiting + images > self._most_waiting:
+            raise Overloaded("there is more to do than the service can; try again in a moment")
+
+    async def at_once(self, image: Images) -> Probabilities | None:
+        """The answer for a lone image, (1, 28, 28) to (1, 10), or None where others want one too: see ``submit``.
+
+        It runs on the event loop, which is held up for less than a small picture takes to decode, and spares the image
+        two changes of threads. Whatever came at the same moment has been counted when this looks.
+        """
+        self._coming += 1
+        try:
+            await asyncio.sleep(0)
+            if self._coming > 1 or self._runner.waiting:
+                return None
+            self._observe(1)
+            return self._engine.predict(image)
+        finally:
+            self._coming -= 1
+
+    def submit(self, images: Images, deadline: float = math.inf) -> Answer:
+        """The answer to come: uint8 (n, 28, 28) to float32 (n, 10). More than the limit go through in several runs.
+
+        deadline: on the clock of time.monotonic; the answer is TooLate where nothing was run by then. Whoever cancels
+        the answer spares the engine the run. Raises Overloaded.
+        """
+        self.admit(len(images))
+        answer: Answer = asyncio.get_running_loop().create_future()
+        self._runner.waiting += len(images)
+        self._runner.arrivals.put(_Call(images, answer, deadline))
+        return answer
+
+    async def predict(self, images: Images, deadline: float = math.inf) -> Probabilities:
+        """The answer itself; see ``submit``."""
+        return await self.submit(images, deadline)
 
     def close(self) -> None:
-        """Let the run in progress end, and the thread with it."""
-        self._thread.shutdown()
+        """Answer what was submitted, and end the thread."""
+        self._end()
+        self._thread.join()
 
-    async def _drain(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                batch = self._next()
-                try:
-                    images = np.concatenate([part for part, _ in batch]) if len(batch) > 1 else batch[0][0]
-                    self._observe(len(images))
-                    probabilities = await loop.run_in_executor(self._thread, self._engine.predict, images)
-                except Exception as error:  # whatever the runtime raises belongs to the waiting requests
-                    for _, future in batch:
-                        if not future.done():
-                            future.set_exception(error)
-                    continue
-                start = 0
-                for part, future in batch:
-                    if not future.done():
-                        future.set_result(probabilities[start : start + len(part)])
-                    start += len(part)
-        finally:
-            self._running = None
 
-    def _next(self) -> list[tuple[Images, asyncio.Future[Probabilities]]]:
-        batch = [self._waiting.popleft()]
-        size = len(batch[0][0])
-        while self._waiting and size + len(self._waiting[0][0]) <= self._limit:
-            batch.append(self._waiting.popleft())
-            size += len(batch[-1][0])
+@dataclass(eq=False, slots=True)
+class _Call:
+    """One caller's images, and the rows that the engine gave for the first ``done`` of them."""
+
+    images: Images
+    answer: Answer
+    deadline: float
+    done: int = 0
+    rows: list[Probabilities] = field(default_factory=list)
+
+
+class _Runner:
+    """What the thread works on. It must not know the Batcher, which ends when nobody does."""
+
+    def __init__(self, engine: Engine, limit: int, observe: Callable[[int], None]) -> None:
+        self.arrivals: SimpleQueue[_Call | None] = SimpleQueue()  # None: no more will come
+        self.waiting = 0  # images that were submitted and not answered; only the event loop changes it
+        self._engine, self._limit, self._observe = engine, limit, observe
+        self._small: deque[_Call] = deque()
+        self._large: deque[_Call] = deque()
+        self._large_next = False
+
+    def run(self) -> None:
+        more = True
+        while more or self._small or self._large:
+            more = self._take_in(more)
+            if batch := self._next():
+                self._run(batch)
+
+    def _take_in(self, more: bool) -> bool:
+        """Sort what has come; where there is nothing to do, wait for it. Whether more will come."""
+        with contextlib.suppress(Empty):
+            while more:
+                call = self.arrivals.get(block=not (self._small or self._large))
+                if call is None:
+                    more = False
+                else:
+                    (self._small if len(call.images) <= self._limit else self._large).append(call)
+        return more
+
+    def _next(self) -> list[_Call]:
+        """The calls of the next run: one large one, for a part of it, or as many small ones as fit."""
+        if self._large and (self._large_next or not self._small):
+            self._large_next = False
+            call = self._large.popleft()
+            return [] if self._drop(call) else [call]
+        self._large_next = True
+        batch: list[_Call] = []
+        room = self._limit
+        while self._small and len(self._small[0].images) <= room:
+            call = self._small.popleft()
+            if not self._drop(call):
+                batch.append(call)
+                room -= len(call.images)
         return batch
+
+    def _drop(self, call: _Call) -> bool:
+        """Whether nobody waits for the answer any more, or it comes too late; then it is not worth a run."""
+        late = not call.done and time.monotonic() > call.deadline
+        if late or call.answer.done():
+            self._tell([(call, TooLate("there was too much to do to answer in time; try again in a moment"))])
+            return True
+        return False
+
+    def _run(self, batch: list[_Call]) -> None:
+        parts = [call.images[call.done : call.done + self._limit] for call in batch]
+        try:
+            images = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            self._observe(len(images))
+            rows = self._engine.predict(images)
+        except Exception as error:  # whatever the runtime raises belongs to those who wait
+            self._tell([(call, error) for call in batch])
+            return
+        answers: list[tuple[_Call, Probabilities | Exception]] = []
+        start = 0
+        for call, part in zip(batch, parts, strict=True):
+            call.rows.append(rows[start : start + len(part)])
+            start += len(part)
+            call.done += len(part)
+            if call.done < len(call.images):
+                self._large.append(call)  # behind the other large ones
+            else:
+                answers.append((call, call.rows[0] if len(call.rows) == 1 else np.concatenate(call.rows)))
+        self._tell(answers)
+
+    def _tell(self, answers: list[tuple[_Call, Probabilities | Exception]]) -> None:
+        if answers:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+                answers[0][0].answer.get_loop().call_soon_threadsafe(self._settle, answers)
+
+    def _settle(self, answers: list[tuple[_Call, Probabilities | Exception]]) -> None:
+        """On the event loop."""
+        for call, answer in answers:
+            self.waiting -= len(call.images)
+            if call.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                call.answer.set_exception(answer)
+            else:
+                call.answer.set_result(answer)

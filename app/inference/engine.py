@@ -1,12 +1,14 @@
 """One network in one runtime, behind a small protocol."""
 
+import functools
+import hashlib
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ModelError
-from training.versions import GRAPH, KERAS, Version
+from training.versions import GRAPH, KERAS, WEIGHTS, Version
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -27,49 +29,98 @@ class OpenVinoEngine:
     probabilities by 1e-3 and more and makes the same image score differently on another machine.
     """
 
-    # Each new batch size costs the runtime a preparation of a millisecond and more, so images are padded to one
-    # of few sizes, all of them prepared at the start.
-    SIZES = (1, 2, 4, 8, 16, 32, 64)
+    # Each new batch size costs the runtime a preparation of a millisecond and more. These are all prepared at the
+    # start, so that no run is padded. On a core without matrix units an image costs the same in a batch of 8 as in
+    # one of 64, and one run of 16 is as long as a lone image should have to wait.
+    MOST = 16
 
     def __init__(self, version: Version, threads: int) -> None:
-        """Raises ModelError when the graph was not made from this ``model.keras`` or cannot be loaded."""
-        # Imported here: this takes a fifth of a second that tests of other parts need not spend.
-        import openvino
+        """Raises ModelError when the graph was not made from this ``model.keras`` or cannot be loaded.
 
+        The files are read once, and it is these bytes that are compared with their digests and run. So nothing
+        that happens to the files meanwhile, or afterwards, can get into what serves; given paths, the runtime
+        would map the weights instead of reading them.
+        """
         path = version.path / GRAPH
+        graph_bytes, weights = (_read(version, name) for name in (GRAPH, WEIGHTS))
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
-        core = openvino.Core()
+        core = _runtime()
         try:
-            graph = core.read_model(path)
+            graph = core.read_model(graph_bytes, weights)
             source = str(graph.get_rt_info(["digits", "source_sha256"]).value)
             self._compiled = core.compile_model(graph, "CPU", options)
+            self._runs = [self._prepare(size) for size in range(1, self.MOST + 1)]
         except RuntimeError as error:
-            raise ModelError(f"{path}: {str(error).strip().splitlines()[-1]}") from None
+            raise ModelError(f"{path}: {_last_line(error)}") from None
         if source != version.card.files[KERAS]:
             raise ModelError(
                 f"{path}: it was made from another {KERAS}; make it again with `python -m training export`"
             )
-        self._request = self._compiled.create_infer_request()
+        self._path = path
 
     def warm(self) -> None:
-        """Run every batch size once, so that no request pays for preparing it."""
-        for size in self.SIZES:
-            self.predict(np.zeros((size, 28, 28), np.uint8))
+        """Run every batch size once, so that no request pays for preparing it.
+
+        Raises ModelError when what comes out is not ten probabilities an image.
+        """
+        for size in range(1, self.MOST + 1):
+            try:
+                probabilities = self.predict(np.zeros((size, 28, 28), np.uint8))
+            except RuntimeError as error:
+                raise ModelError(f"{self._path}: {_last_line(error)}") from None
+            if probabilities.shape != (size, 10) or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+                raise ModelError(f"{self._path}: it does not give ten probabilities an image")
 
     def predict(self, images: Images) -> Probabilities:
-        """See Engine. Takes any number of images, in runs of at most 64."""
-        most = self.SIZES[-1]
-        runs = [self._run(images[start : start + most]) for start in range(0, len(images), most)]
+        """See Engine. Takes any number of images, in runs of at most MOST."""
+        runs = [self._run(images[start : start + self.MOST]) for start in range(0, len(images), self.MOST)]
         return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
+    def _prepare(self, size: int) -> tuple[Any, Images]:
+        """A request for batches of this size, and the buffer that it reads."""
+        import openvino
+
+        buffer = np.zeros((size, 28, 28, 1), np.uint8)
+        request = self._compiled.create_infer_request()
+        request.set_input_tensor(openvino.Tensor(buffer, shared_memory=True))
+        return request, buffer
+
     def _run(self, images: Images) -> Probabilities:
-        count = len(images)
-        size = next(size for size in self.SIZES if size >= count)
-        batch = np.zeros((size, 28, 28, 1), np.uint8)
-        batch[:count, :, :, 0] = images
-        probabilities: Probabilities = self._request.infer({0: batch}, share_inputs=True)[0]
-        return probabilities[:count].copy()  # the runtime writes the next result over this one
+        request, buffer = self._runs[len(images) - 1]
+        buffer[..., 0] = images
+        probabilities: Probabilities = request.infer()[0]  # a copy: the next run writes over the runtime's own
+        return probabilities
+
+
+@functools.cache
+def _runtime() -> Any:
+    """The runtime, once and for as long as the process lives.
+
+    It gives the thread that starts it a stack for signals and takes that away when its last user lets go. Where that
+    happens in another thread, as when a version makes way for the next, the first is left with a stack that is
+    gone, and the next signal, such as SIGTERM, ends the process with a fault of segmentation.
+    """
+    # Imported here: this takes a fifth of a second that tests of other parts need not spend.
+    import openvino
+
+    return openvino.Core()
+
+
+def _read(version: Version, name: str) -> bytes:
+    path = version.path / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {(error.strerror or 'it cannot be read').lower()}") from None
+    if hashlib.sha256(content).hexdigest() != version.card.files[name]:
+        raise ModelError(f"{path}: it changed while it was loaded")
+    return content
+
+
+def _last_line(error: RuntimeError) -> str:
+    """The reason; the lines before it are places in the runtime's sources."""
+    return str(error).strip().splitlines()[-1]

@@ -85,6 +85,9 @@ def test_a_batch_is_answered_in_order_and_like_single_images(client: httpx.Clien
     assert same.json() == reply
     same = client.post("/predict/batch", json={"pixels": [pixels(content) for content in contents]})
     assert same.json() == reply
+    raw = np.array([pixels(content) for content in contents], np.uint8).tobytes()
+    same = client.post("/predict/batch", content=raw, headers={"content-type": "application/octet-stream"})
+    assert same.json() == reply
 
 
 def test_bad_images_of_a_batch_have_their_own_errors(client: httpx.Client) -> None:

@@ -18,6 +18,7 @@ def test_models_lists_every_version_and_which_serves(client: httpx.Client) -> No
     assert [model["version"] for model in models] == versions.numbers(SHIPPED)
     assert [model["version"] for model in models if model["serving"]] == [versions.current(SHIPPED)]
     assert models[0]["name"] == "digits"
+    assert client.get("/models").json()["fault"] is None
 
 
 def test_a_version_shows_its_card(client: httpx.Client) -> None:
@@ -60,7 +61,7 @@ def test_metrics_count_requests_latencies_and_batches(client: httpx.Client) -> N
     client.post("/predict/batch", files=[("file", SEVEN)] * 70)
     reply = client.get("/metrics")
     assert reply.headers["content-type"].startswith("text/plain")
-    assert [metric(reply.text, name) - metric(before, name) for name in names] == [1, 1, 1, 2, 3, 71]
+    assert [metric(reply.text, name) - metric(before, name) for name in names] == [1, 1, 1, 2, 6, 71]
     assert metric(reply.text, 'digits_model_version{name="digits"}') == versions.current(SHIPPED)
 
 
@@ -111,6 +112,15 @@ def test_every_call_is_documented(client: httpx.Client) -> None:
         ("post", "/predict/batch"),
         ("get", "/models"),
         ("get", "/models/{version}"),
+        ("post", "/models/{version}/activate"),
+        ("post", "/retrain"),
+        ("get", "/jobs"),
+        ("get", "/jobs/{job}"),
+        ("delete", "/jobs/{job}"),
+        ("get", "/jobs/{job}/events"),
+        ("post", "/feedback"),
+        ("get", "/feedback"),
+        ("get", "/feedback/export"),
         ("get", "/health/live"),
         ("get", "/health/ready"),
         ("get", "/metrics"),

@@ -1,11 +1,14 @@
 """Batches form while the engine runs, and everyone gets their own rows back."""
 
 import asyncio
+import gc
 import threading
+import time
 
 import numpy as np
 import pytest
 
+from app.errors import Overloaded, TooLate
 from app.inference.batcher import Batcher
 from app.inference.engine import Images, Probabilities
 
@@ -50,7 +53,7 @@ def test_what_arrives_meanwhile_is_the_next_batch() -> None:
         assert (await first)[:, 0].tolist() == [1]
         for n, rows in enumerate(await asyncio.gather(*others), start=2):
             assert rows[:, 0].tolist() == [n, n + 100]
-        assert engine.sizes == seen == [1, 16]
+        assert engine.sizes == seen == [1, 16]  # two of each
         batcher.close()
 
     asyncio.run(story())
@@ -112,6 +115,161 @@ def test_a_request_that_left_does_not_disturb_the_others() -> None:
         assert (await stays)[0, 0] == 3
         with pytest.raises(asyncio.CancelledError):
             await left
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_a_lone_image_waits_for_one_run_whatever_else_is_asked() -> None:
+    async def story() -> None:
+        engine = Slow()
+        batcher = Batcher(engine, 4)
+        large = [asyncio.create_task(batcher.predict(images(*range(40)))) for _ in range(2)]
+        await started(engine, 1)
+        lone = asyncio.create_task(batcher.predict(images(77)))
+        await asyncio.sleep(0)
+        engine.go.release(2)
+        assert (await lone)[0, 0] == 77
+        assert engine.sizes[:2] == [4, 1]
+        engine.go.release(100)
+        for rows in await asyncio.gather(*large):
+            assert rows[:, 0].tolist() == list(range(40))
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_large_calls_get_their_turns_however_many_small_ones_come() -> None:
+    async def story() -> None:
+        engine = Slow()
+        batcher = Batcher(engine, 2)
+        engine.go.release(1000)
+        large = asyncio.create_task(batcher.predict(images(*range(8))))
+        ended = 0
+        while not large.done():
+            await asyncio.gather(*(batcher.predict(images(1)) for _ in range(6)))
+            ended += 6
+            assert ended < 60
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_a_large_call_does_not_wait_for_the_end_of_another() -> None:
+    async def story() -> None:
+        engine = Slow()
+        batcher = Batcher(engine, 2)
+        first = asyncio.create_task(batcher.predict(images(*range(20))))
+        await started(engine, 1)
+        second = asyncio.create_task(batcher.predict(images(1, 2, 3)))
+        await asyncio.sleep(0)
+        engine.go.release(6)
+        assert (await second)[:, 0].tolist() == [1, 2, 3]
+        assert not first.done()
+        engine.go.release(10)
+        await first
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_what_was_not_begun_by_its_deadline_costs_no_run() -> None:
+    async def story() -> None:
+        engine = Slow()
+        batcher = Batcher(engine, 2)
+        first = asyncio.create_task(batcher.predict(images(*range(4)), time.monotonic() + 0.01))
+        await started(engine, 1)  # begun, it is finished
+        late = [asyncio.create_task(batcher.predict(images(*range(n)), time.monotonic() - 1)) for n in (1, 3)]
+        await asyncio.sleep(0.02)
+        engine.go.release(2)
+        for task in late:
+            with pytest.raises(TooLate, match="try again"):
+                await task
+        assert len(await first) == 4
+        assert engine.sizes == [2, 2]
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_what_nobody_waits_for_any_more_costs_no_run() -> None:
+    async def story() -> None:
+        engine = Slow()
+        batcher = Batcher(engine, 2, most_waiting=20)
+        first = batcher.submit(images(1))
+        await started(engine, 1)
+        for answer in [batcher.submit(images(*range(n))) for n in (1, 2, 6)]:
+            answer.cancel()
+        last = batcher.submit(images(9))
+        engine.go.release(2)
+        assert (await first)[0, 0] == 1
+        assert (await last)[0, 0] == 9
+        assert engine.sizes == [1, 1]
+        batcher.admit(20)  # nothing waits, not even those
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_no_more_waits_than_may() -> None:
+    async def story() -> None:
+        engine = Slow()
+        batcher = Batcher(engine, 2, most_waiting=5)
+        assert not batcher.congested
+        answers = [batcher.submit(images(*range(9)))]  # where nothing waits, any number may
+        assert batcher.congested
+        with pytest.raises(Overloaded, match="try again"):
+            batcher.submit(images(1))
+        engine.go.release(5)
+        await answers[0]
+        answers = [batcher.submit(images(n)) for n in range(5)]
+        with pytest.raises(Overloaded):
+            batcher.admit()
+        engine.go.release(5)
+        assert [int(rows[0, 0]) for rows in await asyncio.gather(*answers)] == list(range(5))
+        batcher.admit()
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_its_thread_ends_with_it() -> None:
+    async def story() -> None:
+        batcher = Batcher(Slow(), 2)
+        thread = batcher._thread
+        assert thread.is_alive()
+        del batcher
+        gc.collect()
+        await asyncio.to_thread(thread.join, 5)
+        assert not thread.is_alive()
+
+    asyncio.run(story())
+
+
+def test_a_lone_image_is_answered_at_once_and_only_a_lone_one() -> None:
+    async def story() -> None:
+        engine = Slow()
+        seen: list[int] = []
+        batcher = Batcher(engine, 4, seen.append)
+        engine.go.release(1)
+        rows = await batcher.at_once(images(5))
+        assert rows is not None
+        assert rows[0, 0] == 5
+        assert seen == [1]
+
+        async def ask(n: int) -> bool:
+            if await batcher.at_once(images(n)) is not None:
+                return True
+            await batcher.submit(images(n))
+            return False
+
+        engine.go.release(2)
+        assert await asyncio.gather(*(ask(n) for n in range(4))) == [False] * 4
+        answer = batcher.submit(images(3))
+        assert await batcher.at_once(images(4)) is None  # the engine is at work in its thread
+        engine.go.release(2)
+        await answer
+        assert await batcher.at_once(images(6)) is not None
         batcher.close()
 
     asyncio.run(story())

@@ -1,0 +1,104 @@
+"""The service as a program: ``python -m app``. Told to end, it answers all that was sent and leaves with status 0.
+
+What serves is imported only where it serves: the process that starts the others should not make them wait.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from app import logs
+from app.cores import cores
+from app.processes import Processes
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    # The first process of a container does not even hear signals that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    options = _options()
+    logs.configure()
+    if options.seed:
+        _seed(options.seed)
+    if options.workers == 1 or options.listener is not None:
+        from app.server import serve
+
+        serve(options.host, options.port, options.listener)
+    else:
+        sys.exit(_serve_from_many(options))
+
+
+def _serve_from_many(options: argparse.Namespace) -> int:
+    """In processes that share the cores, and the counts that /metrics tells."""
+    os.environ.setdefault("DIGITS_THREADS", str(max(1, cores() // options.workers)))
+    with tempfile.TemporaryDirectory(prefix="digits-metrics-") as metrics:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        processes = Processes(
+            options.host,
+            options.port,
+            options.workers,
+            lambda listener: [sys.executable, "-m", "app", "--listener", str(listener)],
+            _forget,
+        )
+        try:
+            return asyncio.run(processes.run())
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            logging.getLogger("digits").critical(f"{options.host}:{options.port}: {reason}; choose another --port")
+            return 1
+
+
+def _forget(pid: int) -> None:
+    """What a process that is no more told of its state is no longer so; what it counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m app", description="Reads handwritten digits, over HTTP.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: %(default)s")
+    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    parser.add_argument("--workers", type=_count, default=cores(), help="server processes; default: cores, %(default)s")
+    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)  # one of several: serve on this descriptor
+    parser.add_argument(
+        "--seed", type=Path, metavar="FOLDER", help="where DIGITS_MODELS has no version yet, begin with this folder's"
+    )
+    return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("expected 1 or more")
+    return int(text)
+
+
+def _seed(shipped: Path) -> None:
+    """Fill an empty folder of versions, or end with one line and status 1."""
+    from pydantic import ValidationError
+
+    from app.settings import Settings
+    from training import versions
+
+    log = logging.getLogger("digits")
+    try:
+        if versions.seed(shipped, Settings().models):
+            log.info("there was no version yet; the one that ships will serve")
+    except ValidationError:
+        return  # told when the service is made
+    except versions.VersionError as error:
+        log.critical(str(error))
+        sys.exit(1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        log.critical(f"{error.filename}: {reason}; let the service write the models' folder")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

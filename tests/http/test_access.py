@@ -1,0 +1,59 @@
+"""An error that nobody foresaw: told in the log, and as a problem that says nothing of the inside."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Never
+
+import httpx
+import pytest
+import uvicorn
+
+from app.http import predictions
+from app.http.problems import MEDIA_TYPE
+from app.inference import live
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import SHIPPED, free_port
+from tests.http.test_predictions import SEVEN
+
+
+def broken(*_: Any) -> Never:
+    raise ZeroDivisionError("a secret")
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
+    """The real service, in this process, with two things broken."""
+    monkeypatch.setattr(predictions, "read_body", broken)  # on the short way
+    monkeypatch.setattr(live, "cards", broken)  # on the framework's
+    port = free_port()
+    app = create_app(Settings(models=SHIPPED, state=tmp_path, worker="external"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        yield client
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("GET", "/models")])
+def test_it_says_nothing_of_the_inside(
+    service: httpx.Client, caplog: pytest.LogCaptureFixture, method: str, path: str
+) -> None:
+    with caplog.at_level(logging.INFO):
+        reply = service.request(method, path, content=SEVEN, headers={"content-type": "image/png"})
+    assert reply.status_code == 500
+    assert reply.headers["content-type"] == MEDIA_TYPE
+    assert reply.json()["request_id"] == reply.headers["x-request-id"]
+    assert "secret" not in reply.text
+    told = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.exc_info and record.exc_info[0] for record in told] == [ZeroDivisionError]
+    (line,) = (vars(record) for record in caplog.records if record.getMessage() == "request")
+    assert (line["path"], line["status"]) == (path, 500)
+    assert service.get("/health/live").json() == {"status": "alive"}

@@ -1,0 +1,92 @@
+"""More is asked than can be done: what is refused, what is dropped, and what goes on all the same."""
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+
+from tests.conftest import Server, Start
+from tests.http.test_bad_input import check
+from tests.http.test_predictions import SEVEN, pixels
+from tests.http.test_service import metric
+
+RAW = {"content-type": "application/octet-stream"}
+THOUSAND = np.array([pixels()] * 1000, np.uint8).tobytes()
+
+
+@contextmanager
+def busy(server: Server) -> Iterator[list[httpx.Response]]:
+    """While the network reads a thousand images; the reply, afterwards."""
+    replies: list[httpx.Response] = []
+    sender = threading.Thread(
+        target=lambda: replies.append(
+            httpx.post(f"{server.url}/predict/batch", content=THOUSAND, headers=RAW, timeout=60)
+        )
+    )
+    before = runs(server)
+    sender.start()
+    while runs(server) < before + 2:
+        time.sleep(0.002)
+    yield replies
+    sender.join()
+    assert [reply.status_code for reply in replies] == [200]
+    assert len(replies[0].json()["predictions"]) == 1000
+
+
+def runs(server: Server) -> float:
+    return metric(httpx.get(f"{server.url}/metrics").text, "digits_batch_images_count")
+
+
+def test_a_full_queue_refuses_at_once_and_predictions_go_on_after_it(start_server: Start) -> None:
+    server = start_server(DIGITS_MAX_WAITING="1", DIGITS_THREADS="1", DIGITS_DEADLINE="60")
+    with httpx.Client(base_url=server.url) as client:
+        with busy(server):
+            reply = client.post("/predict", files={"file": SEVEN})
+            check(reply, 503, "try again")
+            assert reply.headers["retry-after"] == "1"
+            check(client.post("/predict/batch", content=THOUSAND, headers=RAW), 503, "try again")
+            assert client.get("/health/ready").is_success
+        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+    assert '"level":"error"' not in server.log.read_text()
+
+
+def test_a_lone_digit_does_not_wait_for_a_thousand(start_server: Start) -> None:
+    server = start_server(DIGITS_THREADS="1")
+    with httpx.Client(base_url=server.url) as client, busy(server) as replies:
+        for _ in range(3):
+            assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+        assert replies == []
+
+
+def test_what_would_come_too_late_is_not_computed(start_server: Start) -> None:
+    server = start_server(DIGITS_DEADLINE="0.000001", DIGITS_THREADS="1")
+    with httpx.Client(base_url=server.url) as client:
+        reply = client.post("/predict/batch", content=THOUSAND, headers=RAW)
+        check(reply, 504, "try again")
+        assert reply.headers["retry-after"] == "1"
+        assert runs(server) == 0
+        assert client.post("/predict", files={"file": SEVEN}).is_success  # it waits for nothing
+
+
+def test_nothing_is_computed_for_a_client_that_hung_up(start_server: Start) -> None:
+    server = start_server(DIGITS_THREADS="1", DIGITS_MAX_WAITING="100000")
+    head = f"POST /predict/batch HTTP/1.1\r\nhost: a\r\ncontent-type: {RAW['content-type']}\r\n"
+    request = f"{head}content-length: {len(THOUSAND)}\r\n\r\n".encode() + THOUSAND
+    with busy(server):
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as one:
+                one.sendall(request)
+                time.sleep(0.02)
+    with httpx.Client(base_url=server.url) as client:
+        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+        images = metric(client.get("/metrics").text, "digits_batch_images_sum")
+    assert images < 2500  # of 4,001
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert [line["status"] for line in lines if line.get("path") == "/predict/batch"].count(499) == 3
+    assert not re.search('"level":"error"', server.log.read_text())

@@ -1,0 +1,109 @@
+"""Several server processes on one port."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import SHIPPED, Start, command, environment, free_port
+from tests.http.test_predictions import SEVEN
+from tests.http.test_service import metric
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def await_children(pid: int, *others_than: int) -> list[int]:
+    """The process ids of both, once both listen."""
+    for _ in range(600):
+        found = children(pid)
+        if len(found) == 2 and not {*found} & {*others_than} and all(_serves(child) for child in found):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(found)
+
+
+def _serves(pid: int) -> bool:
+    return "openvino" in Path(f"/proc/{pid}/maps").read_text() and Path(f"/proc/{pid}/comm").exists()
+
+
+def ask(url: str, times: int) -> None:
+    """Each time over a connection of its own, so that each process may take it."""
+    for _ in range(times):
+        assert httpx.post(f"{url}/predict", files={"file": SEVEN}).json()["digit"] == 7
+
+
+def test_their_metrics_add_up_and_one_that_dies_is_replaced(start_server: Start) -> None:
+    server = start_server("--workers", "2")
+    count = 'digits_requests_total{method="POST",path="/predict",status="200"}'
+    first, second = await_children(server.process.pid)
+    ask(server.url, 20)
+    assert {metric(httpx.get(f"{server.url}/metrics").text, count) for _ in range(10)} == {20}
+    os.kill(first, signal.SIGKILL)
+    while first in children(server.process.pid):
+        time.sleep(0.01)
+    ask(server.url, 20)  # the other one answers
+    assert second in await_children(server.process.pid, first)
+    ask(server.url, 20)
+    text = httpx.get(f"{server.url}/metrics").text
+    assert metric(text, count) == 60  # with those of the dead
+    assert metric(text, 'digits_model_version{name="digits"}') == 1
+    assert server.stop() == 0
+    levels = [json.loads(line)["level"] for line in server.log.read_text().splitlines()]
+    assert levels.count("error") == 1
+
+
+def test_all_end_when_the_first_of_them_is_killed(start_server: Start) -> None:
+    server = start_server("--workers", "2")
+    both = await_children(server.process.pid)
+    server.process.kill()
+    server.process.wait()
+    for _ in range(200):
+        if not any(Path(f"/proc/{child}/maps").exists() for child in both):
+            return
+        time.sleep(0.05)
+    raise AssertionError(both)
+
+
+def test_what_keeps_it_from_starting_is_told_once(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*command(free_port()), "--workers", "3"],
+        env=environment(DIGITS_MODELS=str(tmp_path / "nowhere")),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "CURRENT" in json.loads(line)["message"]
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = subprocess.run(
+            [*command(taken.getsockname()[1]), "--workers", "2"],
+            env=environment(DIGITS_MODELS=str(SHIPPED)),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "--port" in json.loads(done.stderr)["message"]
+
+
+def test_their_number(tmp_path: Path) -> None:
+    for wrong in ("0", "-1", "two"):
+        arguments = [*command(1), "--workers", wrong]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert "1 or more" in done.stderr
