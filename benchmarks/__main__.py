@@ -1,0 +1,21 @@
+"""``python -m benchmarks story | faults | crowd | docker | serving | engines | limits | reading | training``."""
+
+import argparse
+import sys
+
+from benchmarks import crowd, docker, engines, faults, limits, reading, serving, story, training
+
+
+def main() -> int:
+    """Run one of them; its status is 1 when something did not hold."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (story, faults, crowd, docker, serving, engines, limits, reading, training):
+        module.add_to(commands)
+    options = parser.parse_args()
+    held: bool = options.command(options)
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""What decoding and the network reach without a service around them: a process a core, nothing between them."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+
+import numpy as np
+
+BATCH = 64  # the engine's largest
+
+
+def rate(images: Sequence[bytes], seconds: float, decode: bool) -> float:
+    """Images a second over all cores. images: files where they are to be decoded, else 784 bytes each."""
+    context = multiprocessing.get_context("spawn")  # a runtime with threads does not survive a fork
+    processes = len(os.sched_getaffinity(0))
+    barrier = context.Barrier(processes)
+    results: Queue[float] = context.Queue()
+    arguments = (list(images), seconds, decode, barrier, results)
+    workers = [context.Process(target=_work, args=arguments) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    rates = [results.get(timeout=60 + 2 * seconds) for _ in workers]
+    for worker in workers:
+        worker.join()
+    return sum(rates)
+
+
+def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrier, results: "Queue[float]") -> None:
+    from app.inference.engine import OpenVinoEngine
+    from app.settings import Settings
+    from app.vision.read import read
+    from benchmarks.service import ROOT
+    from training import versions
+
+    models = ROOT / "models" / "digits"
+    engine = OpenVinoEngine(versions.verify(models / str(versions.current(models))), threads=1)
+    engine.warm()
+    most = Settings().max_pixels
+    barrier.wait()
+    done, began = 0, time.monotonic()
+    while time.monotonic() < began + seconds:
+        for start in range(0, len(images), BATCH):
+            chunk = images[start : start + BATCH]
+            if decode:
+                engine.predict(np.stack([read(image, most) for image in chunk]))
+            else:
+                engine.predict(np.frombuffer(b"".join(chunk), np.uint8).reshape(-1, 28, 28))
+        done += len(images)
+    results.put(done / (time.monotonic() - began))

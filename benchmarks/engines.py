@@ -1,0 +1,162 @@
+"""The network in several runtimes: milliseconds for a batch, on one thread and on two.
+
+Each number of threads has a process of its own, as TensorFlow takes it once. In it the runtimes take turns at every
+batch size. Those that are not installed are left out.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import machine, pictures
+from benchmarks.service import ROOT
+from benchmarks.table import markdown
+from training import versions
+from training.versions import Version
+
+SIZES = (1, 8, 16, 32, 64)
+SLICE_SECONDS = 0.05  # at least so long is one runtime's turn
+TOLERANCE = 1e-3  # in a probability
+
+Images = NDArray[np.uint8]
+Predict = Callable[[Images], NDArray[np.float32]]
+
+
+def add_to(commands: Any) -> None:
+    """The command line of this one."""
+    parser = commands.add_parser("engines", help=__doc__.splitlines()[0], description=__doc__)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=20, help="turns of each; default: %(default)s")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Measure, and print a table; False when two runtimes disagree on an image."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    names = ("openvino", "onnxruntime", "ai-edge-litert", "tensorflow-cpu", "tensorflow", "keras")
+    found = {dist.name.lower().replace("_", "-"): dist.version for dist in importlib.metadata.distributions()}
+    print(machine.describe(), *(f"{name} {found[name]}" for name in names if name in found), sep="; ", end="\n\n")
+    rows, agree = [], True
+    for threads in options.threads:
+        # A process that is made anew, and that ends with what it has imported.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            times, difference = pool.submit(_measure, threads, options.rounds).result()
+        agree &= difference <= TOLERANCE
+        for name in dict.fromkeys(name for name, _ in times):
+            rows.append([name, str(threads), *(f"{1000 * times[name, size]:.2f}" for size in SIZES)])
+    print(markdown(["runtime", "threads", *(f"{size} image{'s' if size > 1 else ''}, ms" for size in SIZES)], rows))
+    print(f"\n{'yes' if agree else 'NO '}  all give the same probabilities, within {TOLERANCE:g}")
+    return agree
+
+
+def _measure(threads: int, rounds: int) -> tuple[dict[tuple[str, int], float], float]:
+    """Seconds for each runtime and batch size, and the largest difference in a probability."""
+    models = ROOT / "models" / "digits"
+    version = versions.verify(models / str(versions.current(models)))
+    images = pictures.small(max(SIZES))
+    with tempfile.TemporaryDirectory(prefix="digits-") as folder:
+        engines = dict(_engines(version, threads, Path(folder)))
+        expected, *others = (predict(images) for predict in engines.values())
+        difference = max((float(np.abs(expected - other).max()) for other in others), default=0.0)
+        found: dict[tuple[str, int], list[float]] = {(name, size): [] for name in engines for size in SIZES}
+        for size in SIZES:
+            for predict in engines.values():
+                predict(images[:size])
+            for _ in range(rounds):
+                for name, predict in engines.items():
+                    found[name, size].append(_seconds(predict, images[:size]))
+    return {key: statistics.median(seconds) for key, seconds in found.items()}, difference
+
+
+def _seconds(predict: Predict, images: Images) -> float:
+    """Of one call, on average over a turn."""
+    calls, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < SLICE_SECONDS:
+        predict(images)
+        calls += 1
+    return passed / calls
+
+
+def _engines(version: Version, threads: int, folder: Path) -> Iterator[tuple[str, Predict]]:
+    """Every runtime that is installed, with its name, as a function of uint8 (n, 28, 28); ours first."""
+    from app.inference.engine import OpenVinoEngine
+    from training.errors import TrainingError
+
+    with contextlib.suppress(ImportError):  # before anything of it runs, exports included
+        import tensorflow
+
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+    ours = OpenVinoEngine(version, threads)
+    ours.warm()
+    yield "OpenVINO, as served", ours.predict
+    for make in (_onnx, _litert, _keras):
+        try:
+            yield from make(version, threads, folder).items()
+        except (ImportError, TrainingError) as error:
+            print(f"left out: {error}")
+
+
+def _exported(version: Version, form: str, path: Path) -> Path:
+    """The version's network in another format. Raises TrainingError when it is another network there."""
+    from training.formats import convert
+
+    convert(version.path, form, path, pictures.small(max(SIZES)))
+    return path
+
+
+def _onnx(version: Version, threads: int, folder: Path) -> dict[str, Predict]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    path = _exported(version, "onnx", folder / "network.onnx")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return {"ONNX Runtime": lambda images: np.asarray(session.run(None, {name: images[..., None]})[0])}
+
+
+def _litert(version: Version, threads: int, folder: Path) -> dict[str, Predict]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(_exported(version, "litert", folder / "network.tflite")), num_threads=threads)
+    takes, gives = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    prepared = 0
+
+    def predict(images: Images) -> NDArray[np.float32]:
+        nonlocal prepared
+        if len(images) != prepared:  # costs it time, which a service would spend once a size
+            interpreter.resize_tensor_input(takes, (len(images), 28, 28, 1))
+            interpreter.allocate_tensors()
+            prepared = len(images)
+        interpreter.set_tensor(takes, images[..., None])
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(gives))
+
+    return {"LiteRT": predict}
+
+
+def _keras(version: Version, threads: int, folder: Path) -> dict[str, Predict]:
+    import keras
+    import tensorflow
+
+    network = keras.saving.load_model(version.path / versions.KERAS, compile=False)
+    signature = [tensorflow.TensorSpec((None, 28, 28, 1), tensorflow.uint8)]
+    function = tensorflow.function(lambda images: network(images, training=False), input_signature=signature)
+    return {
+        "tf.function": lambda images: np.asarray(function(images[..., None])),
+        "Keras, called": lambda images: np.asarray(network(images[..., None], training=False)),
+        "Keras `predict`": lambda images: np.asarray(network.predict(images[..., None], verbose=0)),
+    }

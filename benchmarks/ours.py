@@ -1,0 +1,27 @@
+"""The service as its users start it: ``python -m app`` with its defaults, and folders that are thrown away."""
+
+import os
+import sys
+from pathlib import Path
+
+import httpx
+
+from benchmarks.processes import Server, free_port
+from benchmarks.service import ROOT, TOKEN
+
+
+def start(scratch: Path, *options: str) -> Server:
+    """Start it, with more options where there are any; it retrains nothing."""
+    port = free_port()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
+    settings = {"DIGITS_STATE": str(scratch / "state"), "DIGITS_WORKER": "external", "DIGITS_ADMIN_TOKEN": TOKEN}
+    command = [sys.executable, "-m", "app", "--port", str(port), *options]
+    return Server(command, plain | settings, ROOT, port, scratch / "log")
+
+
+def ready(server: Server) -> bool:
+    """Whether it takes requests."""
+    try:
+        return httpx.get(f"{server.url}/health/ready", timeout=10).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,52 @@
+"""Pictures of digits, drawn with a font: any number, of any size, without data to download."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+
+def draw(digit: int, side: int, angle: float = 0.0) -> Image.Image:
+    """Grey, side x side: light ink on a black ground, turned by so many degrees."""
+    scale = 4  # drawn larger and made small, so that edges are soft
+    image = Image.new("L", (side * scale, side * scale))
+    middle = side * scale // 2
+    font = ImageFont.load_default(side * scale * 0.75)
+    ImageDraw.Draw(image).text((middle, middle), str(digit), 255, font, anchor="mm", stroke_width=side * scale // 40)
+    return image.rotate(angle, Image.Resampling.BICUBIC).resize((side, side), Image.Resampling.LANCZOS)
+
+
+def small(count: int) -> NDArray[np.uint8]:
+    """uint8 (count, 28, 28), ground 0: all digits in turn, each turned a little differently."""
+    random = np.random.default_rng(0)
+    return np.stack([np.asarray(draw(number % 10, 28, random.uniform(-15, 15))) for number in range(count)])
+
+
+def paper(width: int, height: int) -> Image.Image:
+    """A seven in dark ink on paper in uneven light, in colour: what a camera gives."""
+    side = min(width, height) // 2
+    ink = Image.new("L", (width, height))
+    ink.paste(draw(7, side), ((width - side) // 2, (height - side) // 2))
+    light = np.linspace(190, 245, width)[None] + np.random.default_rng(0).normal(0, 3, (height, width))
+    grey = light * (1 - np.asarray(ink) / 255 * 0.8)
+    tint = np.array([1.0, 0.97, 0.9])
+    return Image.fromarray((grey[..., None] * tint).clip(0, 255).astype(np.uint8))
+
+
+def encode(image: Image.Image, form: str = "PNG") -> bytes:
+    """The bytes of a file. form: PNG or JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def uploads() -> dict[str, bytes]:
+    """A seven in the forms in which it may come, smallest first."""
+    return {
+        "28x28 PNG, dark ground": encode(draw(7, 28)),
+        "28x28 PNG, light ground": encode(ImageOps.invert(draw(7, 28))),
+        "280x280 PNG": encode(ImageOps.invert(draw(7, 280))),
+        "600x600 PNG": encode(ImageOps.invert(draw(7, 600))),
+        "1200x1600 JPEG": encode(paper(1200, 1600), "JPEG"),
+    }

@@ -1,0 +1,85 @@
+"""Time to accuracy: the quick recipe over several seeds, beside two-conv with its article's settings."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.peer import CACHE
+from benchmarks.service import ROOT
+from benchmarks.table import markdown
+from training import recipes, versions
+from training.card import Card
+
+QUICK, ARTICLE = "quick", "two-conv"
+WANTED = 0.992  # the headline of a tutorial that trained for a quarter of an hour and more
+
+
+def add_to(commands: Any) -> None:
+    """The command line of this one."""
+    parser = commands.add_parser("training", help=__doc__.splitlines()[0], description=__doc__)
+    parser.add_argument("--data", type=Path, default=os.environ.get("DIGITS_DATA"), help="default: DIGITS_DATA")
+    parser.add_argument("--seeds", type=int, default=5, help="of the quick recipe; default: %(default)s")
+    parser.add_argument(
+        "--epochs", type=int, default=recipes.find(ARTICLE).epochs, help=f"of {ARTICLE}, scaled to all; default: all"
+    )
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Train on all 60,000 images, measure on the test set through the service; whether the quick one is good enough."""
+    # The article's in the middle: what else the machine does hits both alike.
+    half = options.seeds // 2
+    plan = [(QUICK, seed, None) for seed in range(options.seeds)]
+    plan.insert(half, (ARTICLE, 0, options.epochs))
+    cards = [(name, _train(options.data, name, seed, epochs)) for name, seed, epochs in plan]
+    quick = [card for name, card in cards if name == QUICK]
+    (article,) = (card for name, card in cards if name == ARTICLE)
+    accuracies = [card.metrics["test"].accuracy for card in quick]
+    seconds = statistics.median(_seconds(card) for card in quick)
+    whole = _seconds(article) * recipes.find(ARTICLE).epochs / options.epochs
+    mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+    rows = [
+        [QUICK, f"{mean:.2%} ± {deviation:.2%} ({len(quick)} seeds)", f"{seconds:.0f}", f"1/{whole / seconds:.0f}"],
+        [
+            f"{ARTICLE}, {options.epochs} of {recipes.find(ARTICLE).epochs} epochs",
+            f"{article.metrics['test'].accuracy:.2%} (1 seed)",
+            f"{whole:.0f}",
+            "1",
+        ],
+    ]
+    print(f"{machine.describe()}\n")
+    print(markdown(["recipe", "test accuracy", "seconds of training, all epochs", "beside"], rows))
+    told = [
+        {"recipe": name, "seed": card.seed, "seconds": _seconds(card), "test": card.metrics["test"].accuracy}
+        for name, card in cards
+    ]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    (CACHE / "training.json").write_text(json.dumps({"machine": machine.describe(), "runs": told}, indent=2) + "\n")
+    return mean >= WANTED
+
+
+def _seconds(card: Card) -> float:
+    """Of its training; what is trained here has it."""
+    assert card.training_seconds is not None
+    return card.training_seconds
+
+
+def _train(data: Path, name: str, seed: int, epochs: int | None) -> Card:
+    """The card of a version that is thrown away."""
+    with tempfile.TemporaryDirectory(prefix="digits-") as scratch:
+        models, more = Path(scratch, "models"), [] if epochs is None else ["--epochs", str(epochs)]
+        command = [sys.executable, "-m", "training", "fit", name, "--final", "--seed", str(seed), "--data", str(data)]
+        command += ["--models", str(models), "--run", str(Path(scratch, "run")), *more]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # our own
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        card = versions.card_of(models / "1")
+    print(f"{name}, seed {seed}: {card.metrics['test'].accuracy:.2%} in {_seconds(card):.0f} s", flush=True)
+    return card
