@@ -2,17 +2,24 @@
 PYTHON ?= python3
 PORT ?= 8000
 RECIPE ?= default
+TAG ?= latest
+# For instance --network=host, where only the host reaches the package index.
+BUILD_OPTIONS ?=
+COMPOSE ?= docker compose
 
 bin := .venv/bin
 ready := .venv/.ready
 
-.PHONY: serve test lint train clean
+.PHONY: serve test test-docker lint train image up clean
 
 serve: $(ready)
-	$(bin)/uvicorn --factory app.main:create_app --port $(PORT) --no-server-header --timeout-graceful-shutdown 10
+	$(bin)/python -m app --port $(PORT)
 
 test: $(ready)
-	$(bin)/pytest
+	$(bin)/pytest -m "not docker"
+
+test-docker: $(ready)
+	$(bin)/pytest -m docker --numprocesses 0 tests/test_docker.py
 
 lint: $(ready)
 	$(bin)/ruff check .
@@ -21,6 +28,13 @@ lint: $(ready)
 
 train: $(ready)
 	$(bin)/python -m training fit $(RECIPE)
+
+image:
+	docker build $(BUILD_OPTIONS) --target serve --tag digits:$(TAG) .
+	docker build $(BUILD_OPTIONS) --target train --tag digits-train:$(TAG) .
+
+up: image
+	DIGITS_TAG=$(TAG) $(COMPOSE) up --detach
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

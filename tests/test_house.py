@@ -10,19 +10,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, environment, free_port
 
-STANDARD_ONLY = {"training.card", "training.versions"}  # what the service shares with training
+# What the service shares with training.
+STANDARD_ONLY = {
+    *("training.card", "training.versions", "training.progress", "training.recipes", "training.tether"),
+    "training.errors",
+}
 
 # Each layer and those below it; arrows point down only.
 MAY_IMPORT = {
+    "app.__main__": {"app", "training"},
     "app.main": {"app", "training"},
     "app.lifespan": {"app", "training"},
     "app.logs": set(),
-    "app.http": {"app.http", "app.vision", "app.inference", "app.settings", "app.errors", "training"},
+    "app.http": {
+        *("app.http", "app.vision", "app.inference", "app.retraining", "app.settings", "app.errors"),
+        "training",
+    },
+    "app.retraining.worker": {"app.retraining", "app.database", "app.settings", "app.logs", "app.errors", "training"},
+    "app.retraining": {"app.retraining", "app.database", "app.settings", "app.errors", "training"},
+    "app.migrations": {"app.database"},
+    "app.database": {"app.errors"},
     "app.vision": {"app.vision", "app.errors"},
     "app.inference": {"app.inference", "app.errors", "training"},
-    "app.settings": set(),
+    "app.settings": {"app.cores"},
+    "app.cores": set(),
+    "app.processes": {"training"},
+    "app.server": set(),
     "app.errors": set(),
     "training": {"training"},
 }
@@ -101,18 +116,21 @@ def test_the_service_runs_on_a_serving_installation(tmp_path: Path) -> None:
     about = next(Path(sysconfig.get_path("purelib")).glob("digits-*.dist-info"))
     (tmp_path / about.name).symlink_to(about)
     program = """
-import asyncio, sys
+import json, sys, threading, time, urllib.request
 sys.path[:] = [path for path in sys.path if "site-packages" not in path] + [sys.argv[1]]
+import uvicorn
 from app.main import create_app
-from app.vision.read import read
-app = create_app()
 
-async def main():
-    async with app.router.lifespan_context(app) as state:
-        image = read(open(sys.argv[2], "rb").read(), 10**6)
-        print((await state["live"].batcher.predict(image[None])).argmax())
-
-asyncio.run(main())
+server = uvicorn.Server(uvicorn.Config(create_app(), port=int(sys.argv[3]), log_config=None))
+thread = threading.Thread(target=server.run)
+thread.start()
+while not server.started:
+    time.sleep(0.01)
+image = open(sys.argv[2], "rb").read()
+request = urllib.request.Request(f"http://127.0.0.1:{sys.argv[3]}/predict", image, {"content-type": "image/png"})
+print(json.load(urllib.request.urlopen(request))["digit"])
+server.should_exit = True
+thread.join()
 for name in ("tensorflow", "keras", "matplotlib", "sklearn", "httpx", "scipy"):
     assert name not in sys.modules, name
     try:
@@ -122,6 +140,7 @@ for name in ("tensorflow", "keras", "matplotlib", "sklearn", "httpx", "scipy"):
     raise AssertionError(name + " can be imported")
 """
     arguments = [sys.executable, "-I", "-c", program, str(tmp_path), str(ROOT / "tests/images/seven.png")]
+    arguments.append(str(free_port()))
     done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "7"
