@@ -31,7 +31,8 @@ _state = tempfile.TemporaryDirectory(prefix="digits-state-")
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Bytes go by their length: a compressed file holds the second at which it was made, and the processes that share
-    the tests must all collect the same names."""
+    the tests must all collect the same names.
+    """
     return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
