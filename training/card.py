@@ -19,13 +19,25 @@ class CardError(ValueError):
 class Metrics:
     """What a version scored on images that it never learned from, measured through the serving engine.
 
-    images, correct: counts. nll: mean negative logarithm of the probability given to the true label.
+    images, correct: counts. nll: mean negative logarithm of the probability given to the true label. brier: mean
+    squared distance of the ten probabilities to the true ones, 0 to 2. ece: expected calibration error, over
+    ``reliability``. accepted: share of the images that were not declined. precision, recall: by digit; null where
+    there is nothing to divide by. confusion: counts, a row for each true digit and a column for each answer.
+    reliability: for each tenth of the range of confidence, from 0 on, the number of images, their mean confidence and
+    their accuracy; null where there are none.
     """
 
     images: int
     correct: int
     accuracy: float
     nll: float
+    brier: float | None = None
+    ece: float | None = None
+    accepted: float | None = None
+    precision: list[float | None] | None = None
+    recall: list[float | None] | None = None
+    confusion: list[list[int]] | None = None
+    reliability: list[list[float | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,8 @@ class Card:
     elsewhere. data: SHA-256 of each split that was learned from or measured on; ``validation`` only while neither this
     version nor one that it comes from has learned it. metrics: by split, ``test``, ``validation`` or ``feedback``.
     parent: the version that training started from. job: the retraining job that made it. verdict: of the gate, where
-    one decided. files: SHA-256 of each artifact.
+    one decided. files: SHA-256 of each artifact. temperature: by which the network's scores were divided; part of the
+    network. threshold: pictures that it reads with less confidence are declined; None declines none for that.
     """
 
     created: str
@@ -55,6 +68,8 @@ class Card:
     parent: int | None = None
     job: int | None = None
     verdict: dict[str, Any] | None = None
+    temperature: float | None = None
+    threshold: float | None = None
 
     def has_learned(self, validation: str) -> bool:
         """Whether it, or a version that it comes from, may have learned the validation images of this digest."""
@@ -94,6 +109,8 @@ class Card:
             "job": (self.job, whole),
             "files": (self.files, dict),
             "recipe": (self.recipe, (dict, type(None))),
+            "temperature": (self.temperature, (int, float, type(None))),
+            "threshold": (self.threshold, (int, float, type(None))),
         }
         expected |= {
             f"files of {name}": (found, str)
@@ -102,8 +119,12 @@ class Card:
         if isinstance(self.recipe, dict):
             expected["recipe's name"] = (self.recipe.get("name"), str)
         for split, metrics in self.metrics.items():
-            for name, value in dataclasses.asdict(metrics).items():
-                expected[f"{name} of {split}"] = (value, (int, float))
+            for name in ("images", "correct", "accuracy", "nll"):
+                expected[f"{name} of {split}"] = (getattr(metrics, name), (int, float))
+            for name in ("brier", "ece", "accepted"):
+                expected[f"{name} of {split}"] = (getattr(metrics, name), (int, float, type(None)))
+            for name in ("precision", "recall", "confusion", "reliability"):
+                expected[f"{name} of {split}"] = (getattr(metrics, name), (list, type(None)))
         for name, (value, kind) in expected.items():
             if not isinstance(value, kind):
                 raise CardError(f"its {name} is {value!r:.40}")
