@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from training import data, feedback, recipes, versions
-from training.data import Digits
+from training.card import Card, Metrics
+from training.data import Digits, Split
 from training.errors import TrainingError
 from training.progress import JsonLines, ProgressBar
 from training.versions import Version
@@ -162,53 +163,54 @@ def _run_name(recipe: recipes.Recipe, start: Version | None, options: argparse.N
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure a version again and show the figure beside the one in its card."""
-    from training.evaluate import evaluate as measure
+    """Measure a version again and show the figures beside those in its card; or measure it on harder pictures."""
+    from training import corruptions, nodigits, pictures
+    from training.evaluate import png, serving
 
-    if options.pictures:
-        _evaluate_pictures(options)
-        return
     folder = options.models / str(options.version)
     card = versions.verify(folder).card
-    split = options.split or next((name for name in SPLITS if name in card.metrics), "test")
-    digits = _load(options)
-    images = digits.test if split == "test" else digits.held_out()[1]
-    if split == "validation" and card.has_learned(images.digest()):
-        print("it may have learned these images: the figures below say nothing about new ones", file=sys.stderr)
-    evaluation = measure(folder, images)
-    metrics = evaluation.metrics()
+    name = options.split or next((name for name in SPLITS if name in card.metrics), "test")
+    found = pictures.find_groups(options.pictures) if options.pictures else []
+    images = None
+    # Pictures can do without MNIST, which is then not downloaded for a column of their tables.
+    if not found or options.corruptions or options.data or os.environ.get("DIGITS_DATA"):
+        digits = _load(options)
+        images = digits.test if name == "test" else digits.held_out()[1]
+        if name == "validation" and card.has_learned(images.digest()):
+            print("it may have learned these images: the figures below say nothing about new ones", file=sys.stderr)
+    with serving(folder) as service:
+        plain = service.read(images) if images else None
+        if found:
+            given = {picture.path: service.answer(picture.path.read_bytes(), picture.path.name) for picture in found}
+            made = {group: [service.answer(png(image)) for image in nodigits.make(group)] for group in nodigits.GROUPS}
+            print(pictures.tables(options.pictures, given, made, plain.confidence if plain else None))
+        elif plain and images:
+            _print_figures(options.version, name, plain.metrics(), images, card)
+        if options.corruptions and plain and images:
+            harder = {
+                kind: Split(corruptions.corrupt(kind, images.images), images.labels) for kind in corruptions.CORRUPTIONS
+            }
+            read = {kind: service.read(split).metrics() for kind, split in harder.items()}
+            print(f"\n{corruptions.table(plain.metrics(), read)}")
+
+
+def _print_figures(version: int, split: str, metrics: Metrics, images: Split, card: Card) -> None:
     print(
-        f"version {options.version} on {split}: {metrics.correct:,} of {metrics.images:,} right, "
-        f"accuracy {metrics.accuracy:.2%}, nll {metrics.nll:.4f}"
+        f"version {version} on {split}: {metrics.correct:,} of {metrics.images:,} right, "
+        f"accuracy {metrics.accuracy:.2%}, nll {metrics.nll:.4f}, brier {metrics.brier:.4f}, ece {metrics.ece:.4f}, "
+        f"accepted {metrics.accepted:.2%}"
     )
-    for digit in range(10):
-        of_digit = evaluation.labels == digit
-        if of_digit.any():
-            right = int((evaluation.digits[of_digit] == digit).sum())
-            print(f"  {digit}: {right:,} of {int(of_digit.sum()):,}")
+    for digit, counts in enumerate(metrics.confusion or []):
+        total = int((images.labels == digit).sum())
+        if total:
+            print(f"  {digit}: {counts[digit]:,} of {total:,}")
     if split in card.metrics:
         told = card.metrics[split]
-        same = "the same" if told == metrics else f"{told.correct:,} right, nll {told.nll:.4f}"
+        # Cards of old tell less.
+        same = all(value in (None, getattr(metrics, field)) for field, value in vars(told).items())
+        says = "the same" if same else f"{told.correct:,} right, nll {told.nll:.4f}"
         other = "" if card.data.get(split) == images.digest() else ", on other images"
-        print(f"its card says: {same}{other}")
-
-
-def _evaluate_pictures(options: argparse.Namespace) -> None:
-    from training import pictures
-    from training.evaluate import answers
-
-    version = versions.verify(options.models / str(options.version)).path
-    found = [
-        picture
-        for group in (*pictures.LABELLED, *pictures.OTHERS)
-        if (options.pictures / group).is_dir()
-        for picture in pictures.find(options.pictures / group)
-    ]
-    if not found:
-        groups = ", ".join((*pictures.LABELLED, *pictures.OTHERS))
-        raise TrainingError(f"{options.pictures}: none of the folders {groups} there; `look` takes any folder")
-    given = dict(zip((picture.path for picture in found), answers(version, found), strict=True))
-    print(pictures.tables(options.pictures, given))
+        print(f"its card says: {says}{other}")
 
 
 def look(options: argparse.Namespace) -> None:
@@ -237,6 +239,29 @@ def compare(options: argparse.Namespace) -> None:
     held_back = feedback.load(options.feedback).held_back if options.feedback else None
     validation = _load(options).held_out()[1]
     print(json.dumps(side_by_side(options.candidate, options.current, validation, held_back)))
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Find a recipe's temperature and threshold on the validation images, read by a version that held them out."""
+    from training.calibration import calibrate as choose
+    from training.evaluate import serving
+
+    version = versions.verify(options.models / str(options.version))
+    validation = _load(options).held_out()[1]
+    if version.card.has_learned(validation.digest()):
+        raise TrainingError(
+            f"version {options.version} may have learned these images; train one with `fit`, without --final"
+        )
+    with serving(version.path) as service:
+        read = service.read(validation)
+    found = choose(read.probabilities, validation.labels)
+    before, after = found.nll
+    # What the network was already divided by counts too.
+    temperature = found.temperature * (version.card.temperature or 1)
+    print(
+        f"temperature {temperature:.2f}, nll {before:.5f} before and {after:.5f} after; "
+        f"threshold {found.threshold:.2f}, which accepts {found.accepted:.2%}"
+    )
 
 
 def export(options: argparse.Namespace) -> None:
@@ -527,13 +552,21 @@ def _parser() -> argparse.ArgumentParser:
     add_data(evaluating)
     add_models(evaluating)
     evaluating.add_argument("--split", choices=SPLITS, help="default: what its card was measured on")
-
     evaluating.add_argument(
         "--pictures",
         type=Path,
         metavar="DIR",
-        help="measure on the pictures below it instead, GROUP/SOURCE/LABEL_N.png and the like",
+        help="measure on the pictures below it instead, GROUP/SOURCE/LABEL_N.png and the like, and on made ones "
+        "without a digit: how many are right, how many are declined",
     )
+    evaluating.add_argument(
+        "--corruptions", action="store_true", help="measure also on the split's images corrupted as in MNIST-C"
+    )
+
+    calibrating = add("calibrate", calibrate)
+    calibrating.add_argument("version", type=_whole_number(1))
+    add_data(calibrating)
+    add_models(calibrating)
 
     looking = add("look", look)
     looking.add_argument("folder", type=Path, help="of pictures; a name such as 7_3.png says which digit it shows")

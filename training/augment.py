@@ -1,5 +1,6 @@
 """Random views of digits, as one Keras layer that runs on any backend."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,12 +15,16 @@ SIDE = 28
 Tensor = Any  # of whichever backend runs
 
 
-class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-    """Warps each image of a batch by its own random affine map and elastic field, sampled once.
+# A neighbour's left edge lies this far from the digit's, in pixels; MNIST's digits are at most 20 wide.
+NEAREST, FARTHEST = 14, 21
 
-    Both are composed before sampling, so an image is interpolated a single time. Outside the image lies
-    empty ground (0). Takes and gives (n, 28, 28, 1) with values 0 to 255; the result is rounded to whole
-    grey levels, which is what the network meets when it serves. Active in training only.
+
+class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """Random views: first of how a digit is written (a warp, the pen's width), then of what happens to ink on paper.
+
+    Each image is warped by its own affine map and elastic field, composed before sampling so that it is interpolated a
+    single time. Outside the image lies empty ground (0). Takes and gives (n, 28, 28, 1) with values 0 to 255; the
+    result is rounded to whole grey levels, which is what the network meets when it serves. Active in training only.
     """
 
     def __init__(self, augmentation: Augmentation, seed: int) -> None:
@@ -34,8 +39,14 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         if not training:
             return images
-        images = ops.cast(images, "float32")
-        return ops.round(self._erase(self._warp(images)))
+        images = self._warp(ops.cast(images, "float32"))
+        for spoil in (self._pen, self._hollow, self._neighbour, self._line, self._blur, self._coarsen, self._noise):
+            images = spoil(images)
+        return ops.round(self._erase(images))
+
+    def _chosen(self, images: Tensor, chance: float) -> Tensor:
+        """Which images something happens to, (n, 1, 1, 1)."""
+        return self._uniform(ops.shape(images)[0], 0.0, 1.0)[..., None] < chance
 
     def _uniform(self, count: Tensor, low: float, high: float) -> Tensor:
         return keras.random.uniform((count, 1, 1), low, high, seed=self.random)
@@ -57,7 +68,90 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
             source_x, source_y = source_x + field[:, 0], source_y + field[:, 1]
         return _sample(images, source_x, source_y)
 
+    def _pen(self, images: Tensor) -> Tensor:
+        """Thicker and thinner strokes, by up to a pixel on either side."""
+        if not self.augmentation.pen:
+            return images
+        change = self._uniform(ops.shape(images)[0], -1.0, 1.0)[..., None]
+        most, least = _neighbourhood(images)
+        drawn = images + ops.relu(change) * (most - images) + 0.6 * ops.relu(-change) * (least - images)
+        return ops.where(self._chosen(images, self.augmentation.pen), drawn, images)
+
+    def _hollow(self, images: Tensor) -> Tensor:
+        """Only the outline, inside the stroke or on both sides of its edge: block letters, edges that a filter found."""
+        if not self.augmentation.hollow:
+            return images
+        most, least = _neighbourhood(images)
+        outside = self._uniform(ops.shape(images)[0], 0.0, 1.0)[..., None]
+        outline = images + outside * (most - images) - least
+        return ops.where(self._chosen(images, self.augmentation.hollow), outline, images)
+
+    def _neighbour(self, images: Tensor) -> Tensor:
+        """A part of another digit at the left or right edge."""
+        if not self.augmentation.neighbour:
+            return images
+        count = ops.shape(images)[0]
+        others = ops.roll(images, 1, axis=0)
+        aside = ops.pad(others, [[0, 0], [0, 0], [FARTHEST, FARTHEST], [0, 0]])
+        offset = self._whole(NEAREST, FARTHEST)
+        start = ops.where(self._coin(), FARTHEST - offset, FARTHEST + offset)
+        part = ops.slice(aside, (0, 0, start, 0), (count, SIDE, SIDE, 1))
+        return ops.where(self._chosen(images, self.augmentation.neighbour), ops.maximum(images, part), images)
+
+    def _line(self, images: Tensor) -> Tensor:
+        """A line across: straight or zigzag, whole, dotted or broken off."""
+        if not self.augmentation.line:
+            return images
+        count, half = ops.shape(images)[0], SIDE / 2
+        angle = self._uniform(count, 0.0, np.pi)
+        x, y = self.x - self._uniform(count, -half, half), self.y - self._uniform(count, -half, half)
+        along, across = ops.cos(angle) * x + ops.sin(angle) * y, ops.cos(angle) * y - ops.sin(angle) * x
+        phase = along / self._uniform(count, 3.0, 12.0)
+        across += ops.relu(self._uniform(count, -6.0, 6.0)) * (2 * ops.abs(phase - ops.floor(phase)) - 1)
+        ink = ops.clip(self._uniform(count, 0.5, 2.0) - ops.abs(across), 0.0, 1.0) * self._uniform(count, 80.0, 255.0)
+        dashes = self._uniform(count, -1.0, 1.0)
+        gap = (ops.sin(along * self._uniform(count, 0.8, 2.5)) < 0) & (dashes > 0)
+        end = ops.where(self._uniform(count, 0.0, 1.0) < 0.5, 2.0 * SIDE, self._uniform(count, 0.0, half))
+        ink = ops.where(gap | (along > end), 0.0, ink)[..., None]
+        return ops.where(self._chosen(images, self.augmentation.line), ops.maximum(images, ink), images)
+
+    def _blur(self, images: Tensor) -> Tensor:
+        """Out of focus, or moved along or across: a Gaussian as wide and as high as it comes."""
+        if not self.augmentation.blur:
+            return images
+        count = ops.shape(images)[0]
+        over_rows, over_columns = self._spreading(count), self._spreading(count)
+        blurred = ops.matmul(ops.matmul(over_rows, images[..., 0]), ops.transpose(over_columns, (0, 2, 1)))[..., None]
+        return ops.where(self._chosen(images, self.augmentation.blur), blurred, images)
+
+    def _spreading(self, count: Tensor) -> Tensor:
+        """(n, 28, 28): what each pixel of a line of 28 takes from the others."""
+        width = self._uniform(count, 0.3, 1.8)
+        weights = ops.exp(-(((self.x - ops.transpose(self.x, (0, 2, 1))) / width) ** 2) / 2)
+        return weights / ops.sum(weights, axis=2, keepdims=True)
+
+    def _coarsen(self, images: Tensor) -> Tensor:
+        """Half the resolution and back."""
+        if not self.augmentation.coarse:
+            return images
+        small = ops.average_pool(images, 2, data_format="channels_last")
+        coarse = ops.image.resize(small, (SIDE, SIDE), "bilinear", data_format="channels_last")
+        return ops.where(self._chosen(images, self.augmentation.coarse), coarse, images)
+
+    def _noise(self, images: Tensor) -> Tensor:
+        """Weak or strong ink under grain, and single pixels that are lost or black."""
+        if not self.augmentation.noise:
+            return images
+        count = ops.shape(images)[0]
+        grain = keras.random.uniform(ops.shape(images), seed=self.random)
+        strength = self._uniform(count, 0.3, 1.0)[..., None]
+        amplitude, lost = self._uniform(count, 0.0, 160.0)[..., None], self._uniform(count, -0.15, 0.15)[..., None]
+        noisy = strength * images + amplitude * (grain - 0.5)
+        noisy = ops.where(grain < lost, 255.0, ops.where(grain > 1 - lost, 0.0, noisy))
+        return ops.where(self._chosen(images, self.augmentation.noise), ops.clip(noisy, 0.0, 255.0), images)
+
     def _erase(self, images: Tensor) -> Tensor:
+        """A box of the image is lost."""
         if not self.augmentation.erase:
             return images
         count, half = ops.shape(images)[0], (SIDE - 1) / 2
@@ -65,6 +159,30 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         inside &= ops.abs(self.y - self._uniform(count, -half, half)) < self._uniform(count, 1.5, 4.5)
         inside &= self._uniform(count, 0.0, 1.0) < self.augmentation.erase
         return ops.where(inside[..., None], 0.0, images)
+
+    def _number(self, low: float, high: float) -> Tensor:
+        """One number for the whole batch."""
+        return keras.random.uniform((), low, high, seed=self.random)
+
+    def _whole(self, low: int, high: int) -> Tensor:
+        return ops.cast(ops.floor(self._number(low, high + 1)), "int32")
+
+    def _coin(self) -> Tensor:
+        return self._number(0.0, 1.0) < 0.5
+
+
+def _neighbourhood(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The most and the least of each pixel and the eight around it, ground outside.
+
+    By shifting whole images: pooling is five times slower on a CPU.
+    """
+    return _of_nine(ops.maximum, images), _of_nine(ops.minimum, images)
+
+
+def _of_nine(choose: Callable[[Tensor, Tensor], Tensor], images: Tensor) -> Tensor:
+    padded = ops.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    of_three = choose(choose(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    return choose(choose(of_three[:, :, :-2], of_three[:, :, 1:-1]), of_three[:, :, 2:])
 
 
 def _spline_matrix(knots: int) -> NDArray[np.float32]:

@@ -119,6 +119,8 @@ def assemble(
         training_seconds=round(sum(row["seconds"] for row in trained.history), 1),
         data=data,
         parent=parent,
+        temperature=recipe.temperature,
+        threshold=recipe.threshold,
     )
     return folder
 
@@ -133,6 +135,7 @@ def measure(folder: Path, split: Split, name: str) -> Metrics:
     card = versions.card_of(folder)
     if not card.metrics:
         plots.confusion(evaluation, folder / "report" / "confusion.png")
+        plots.reliability(evaluation, folder / "report" / "reliability.png")
         plots.mistakes(evaluation, split, folder / "report" / "mistakes.png")
     card = dataclasses.replace(card, metrics=card.metrics | {name: metrics})
     (folder / versions.CARD).write_text(card.to_json())

@@ -34,22 +34,99 @@ STARTUP_SECONDS = 60
 class Evaluation:
     """What the service replied to each image, in order.
 
-    digits: (n,), -1 where it would not read the image. probabilities: float32 (n, 10), even ones there.
+    digits: (n,), -1 where it would not read the image. probabilities: float32 (n, 10), even ones there. labels:
+    uint8 (n,). accepted: bool (n,), whether the answer was given without reserve.
     """
 
     digits: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     labels: NDArray[np.uint8]
+    accepted: NDArray[np.bool_]
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of each answer, (n,)."""
+        confidence: NDArray[np.float64] = self.probabilities.max(axis=1).astype(np.float64)
+        return confidence
 
     def metrics(self) -> Metrics:
-        given = self.probabilities[np.arange(len(self.labels)), self.labels].astype(np.float64)
+        """The figures for the card; what was not read counts as wrong, what was declined as what was answered."""
+        probabilities = self.probabilities.astype(np.float64)
+        given = probabilities[np.arange(len(self.labels)), self.labels]
         correct = int((self.digits == self.labels).sum())
+        counts, reliability = self.confusion(), self.reliability()
+        right = np.diag(counts)
+        gaps = [count * abs(sure - accuracy) for count, sure, accuracy in reliability if count]
         return Metrics(
             images=len(self.labels),
             correct=correct,
             accuracy=correct / len(self.labels),
             nll=round(float(-np.log(np.maximum(given, 1e-12)).mean()), 6),
+            brier=round(float(((probabilities - np.eye(10)[self.labels]) ** 2).sum(axis=1).mean()), 6),
+            ece=round(sum(gaps) / len(self.labels), 6),
+            accepted=round(float(self.accepted.mean()), 6),
+            precision=_shares(right, counts.sum(axis=0)),
+            recall=_shares(right, np.bincount(self.labels, minlength=10)),
+            confusion=counts.tolist(),
+            reliability=[
+                [count, round(sure, 6), round(accuracy, 6)] if count else [0, None, None]
+                for count, sure, accuracy in reliability
+            ],
         )
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (10, 10) of the images that were read: true digit by answer."""
+        read = self.digits >= 0
+        places = self.labels[read] * np.int64(10) + self.digits[read]
+        return np.bincount(places, minlength=100).reshape(10, 10)
+
+    def reliability(self) -> list[tuple[int, float, float]]:
+        """For each tenth of the range of confidence: images, their mean confidence, their accuracy; 0s for none."""
+        confidence, right = self.confidence, self.digits == self.labels
+        tenths = np.minimum((confidence * 10).astype(np.int64), 9)  # a confidence of 1 belongs to the last
+        bins = [tenths == tenth for tenth in range(10)]
+        return [
+            (int(found.sum()), float(confidence[found].mean()), float(right[found].mean()))
+            if found.any()
+            else (0, 0, 0)
+            for found in bins
+        ]
+
+
+def _shares(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> list[float | None]:
+    return [
+        round(part / whole, 6) if whole else None for part, whole in zip(parts.tolist(), wholes.tolist(), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A version that is being served."""
+
+    client: httpx.Client
+
+    def read(self, split: Split) -> Evaluation:
+        """Send it every image as a PNG file."""
+        entries: list[dict[str, Any]] = []
+        for start in range(0, len(split), BATCH):
+            files = [("file", ("image.png", png(image), "image/png")) for image in split.images[start : start + BATCH]]
+            reply = self.client.post("/predict/batch", files=files).raise_for_status()
+            entries += reply.json()["predictions"]
+        return Evaluation(
+            np.array([-1 if entry.get("digit") is None else entry["digit"] for entry in entries], np.int64),
+            np.array([entry.get("probabilities", [0.1] * 10) for entry in entries], np.float32),
+            split.labels,
+            np.array(["error" not in entry and entry.get("accepted", True) for entry in entries], np.bool_),
+        )
+
+    def answer(self, content: bytes, name: str = "image.png") -> Answer:
+        """The reply to one file as it is; a refusal is one, too."""
+        reply = self.client.post("/predict", files={"file": (name, content)})
+        if reply.is_client_error:
+            return Answer(None, 0.0, reply.json()["detail"])
+        entry = reply.raise_for_status().json()
+        declined = "" if entry.get("accepted", True) else entry["reason"].replace("_", " ")
+        return Answer(entry["digit"], entry["confidence"], declined)
 
 
 def evaluate(version: Path, split: Split) -> Evaluation:
@@ -57,15 +134,8 @@ def evaluate(version: Path, split: Split) -> Evaluation:
 
     Raises TrainingError when the version cannot be served, or the service breaks.
     """
-    try:
-        entries = _replies(version, split)
-    except httpx.HTTPError as error:
-        raise TrainingError(f"the service broke while {version} was measured: {error}") from None
-    return Evaluation(
-        np.array([entry.get("digit", -1) for entry in entries]),
-        np.array([entry.get("probabilities", [0.1] * 10) for entry in entries], np.float32),
-        split.labels,
-    )
+    with serving(version) as service:
+        return service.read(split)
 
 
 def answers(version: Path, pictures: Sequence[Picture]) -> list[Answer]:
@@ -73,31 +143,21 @@ def answers(version: Path, pictures: Sequence[Picture]) -> list[Answer]:
 
     Raises TrainingError when the version cannot be served, or the service breaks.
     """
+    with serving(version) as service:
+        return [service.answer(picture.path.read_bytes(), picture.path.name) for picture in pictures]
+
+
+@contextmanager
+def serving(version: Path) -> Iterator[Service]:
+    """The version in this folder, published or staged, behind the service for as long as the block runs.
+
+    Raises TrainingError when the version cannot be served, or the service breaks.
+    """
     try:
         with _service(version) as client:
-            return [_answer(client, picture.path) for picture in pictures]
+            yield Service(client)
     except httpx.HTTPError as error:
         raise TrainingError(f"the service broke while {version} was measured: {error}") from None
-
-
-def _answer(client: httpx.Client, path: Path) -> Answer:
-    """The reply to one file; a refusal is one, too."""
-    reply = client.post("/predict", files={"file": (path.name, path.read_bytes())})
-    if reply.is_client_error:
-        return Answer(None, 0.0, reply.json()["detail"])
-    content = reply.raise_for_status().json()
-    return Answer(content["digit"], content["confidence"])
-
-
-def _replies(version: Path, split: Split) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    with _service(version) as client:
-        for start in range(0, len(split), BATCH):
-            files = [("file", ("image.png", _png(image), "image/png")) for image in split.images[start : start + BATCH]]
-            reply = client.post("/predict/batch", files=files)
-            reply.raise_for_status()
-            entries += reply.json()["predictions"]
-    return entries
 
 
 @contextmanager
@@ -116,10 +176,11 @@ def _service(version: Path) -> Iterator[httpx.Client]:
         (models / versions.CURRENT).write_text(f"{number}\n")
         command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--uds", str(address)]
         command += ["--app-dir", str(Path(__file__).parent.parent)]
-        # Only the defaults: an operator's limits must not change what is measured.
+        # Only the defaults: an operator's limits must not change what is measured, nor must a busy machine.
         foreign = ("DIGITS_", "UVICORN_", "WEB_CONCURRENCY")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         ours = {"DIGITS_MODELS": str(models), "DIGITS_STATE": f"{temporary}/state", "DIGITS_WORKER": "external"}
+        ours |= {"DIGITS_DEADLINE": "60"}
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # our own command
                 tethered(command),
@@ -167,7 +228,8 @@ def _last_message(log: Path) -> str:
         return last
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
+def png(image: NDArray[np.uint8]) -> bytes:
+    """A grey image as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()

@@ -16,10 +16,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from training import drawing
 from training.augment import Augment
 from training.data import Split
 from training.errors import TrainingError
-from training.network import build
+from training.network import Weights, build, sharpen
 from training.progress import Progress
 from training.recipes import Optimiser, Recipe
 
@@ -45,7 +46,7 @@ def fit(
     seed: int,
     precision: str = "float32",
     start: Path | None = None,
-    weights: list[NDArray[np.float32]] | None = None,
+    weights: Weights | None = None,
     stop_after: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
@@ -86,23 +87,24 @@ def _fit(
     seed: int,
     precision: str,
     start: Path | None,
-    weights: list[NDArray[np.float32]] | None,
+    weights: Weights | None,
     epochs: int,
     report: Callable[[Progress], None],
 ) -> Trained:
     network = build(recipe, precision=precision, dropout_seed=seed)
     if weights is not None:
         try:
-            network.set_weights(weights)
+            network.set_weights(sharpen(weights, recipe.temperature))
         except ValueError:
             raise TrainingError("the weights to begin with are not those of the recipe's network") from None
     views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
     learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
-    batches = -(-len(train) // recipe.batch)
+    images, targets = _lesson(recipe, train, seed)
+    batches = -(-len(images) // recipe.batch)
     learner.compile(
         optimizer=_optimiser(recipe.optimiser, steps=batches * recipe.epochs),
         loss=_loss(recipe),
-        metrics=["accuracy"],
+        metrics=[_Accuracy()],
         jit_compile=False,  # XLA's convolutions can be slow on a CPU
     )
     learner.optimizer.build(learner.trainable_variables)
@@ -110,7 +112,6 @@ def _fit(
     if not state.restore() and start is not None:
         state.begin_as(start / CHECKPOINT)
 
-    images, targets = train.images[..., None], keras.utils.to_categorical(train.labels, 10)
     held_out = (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
     progress = _Reporter(report, epochs, batches)
     for epoch in range(len(state.history), epochs):
@@ -135,10 +136,30 @@ def _fit(
         )
 
     final = build(recipe, dropout_seed=seed)
-    final.set_weights(state.final_weights())
+    final.set_weights(sharpen(state.final_weights(), 1 / recipe.temperature))
     if state.averaged:
-        recalibrate(final, images, seed=seed)
+        recalibrate(final, train.images[..., None], seed=seed)
     return Trained(final, state.history)
+
+
+def _lesson(recipe: Recipe, train: Split, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """All that is learned from: images (n, 28, 28, 1) and targets (n, 10), all alike where there is no digit."""
+    drawn = drawing.digits(round(recipe.drawn * len(train)), seed)
+    others = drawing.others(round(recipe.others * len(train)), train.images, seed)
+    labels = np.concatenate([train.labels, drawn.labels])
+    targets = np.concatenate([keras.utils.to_categorical(labels, 10), np.full((len(others), 10), 0.1)])
+    return np.concatenate([train.images, drawn.images, others])[..., None], targets.astype("float32")
+
+
+class _Accuracy(keras.metrics.Mean):  # type: ignore[misc]  # Keras has no types
+    """Share of the digits that are read right; pictures without one do not count."""
+
+    def __init__(self) -> None:
+        super().__init__(name="accuracy")
+
+    def update_state(self, targets: Any, probabilities: Any, sample_weight: None = None) -> None:
+        right = keras.ops.argmax(targets, axis=-1) == keras.ops.argmax(probabilities, axis=-1)
+        super().update_state(right, sample_weight=keras.ops.max(targets, axis=-1) > 0.5)
 
 
 def make_deterministic(seed: int) -> None:
@@ -237,7 +258,7 @@ def _settings(
     seed: int,
     precision: str,
     start: Path | None,
-    weights: list[NDArray[np.float32]] | None,
+    weights: Weights | None,
 ) -> dict[str, Any]:
     """All that decides what a run ends as."""
     begins_with = None

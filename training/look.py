@@ -53,7 +53,9 @@ def sheet(pictures: Sequence[Picture], images: NDArray[np.uint8], answers: Seque
         x, y = number % columns * width, number // columns * height
         page.paste(_thumbnail(picture.path), (x, y))
         page.paste(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.NEAREST), (x + SIDE + 2, y))
-        said = answer.refusal if answer.digit is None else f"read {answer.digit} ({answer.confidence:.0%})"
+        said = answer.refusal
+        if answer.digit is not None:
+            said = f"read {answer.digit} ({answer.confidence:.0%}) {answer.refusal}"
         label = "" if picture.label is None else f"{picture.label}, "
         colour = WHITE if picture.label in (None, answer.digit) else RED
         pen.text((x + 2, y + SIDE), f"{picture.source}/{picture.path.name}"[:34], fill=colour)

@@ -1,4 +1,4 @@
-"""Pictures in folders, read by the running service, and tables of how well."""
+"""Pictures in folders, read by the running service, and tables of how well and how surely."""
 
 import json
 from collections import defaultdict
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.errors import TrainingError
+from training.markdown import table
 
 # What a folder of pictures may hold: GROUP/SOURCE/LABEL_N.EXTENSION. Those of the first two show one digit each.
 LABELLED, OTHERS = ("digits", "printed"), ("multi", "ood")
+
+Floats = NDArray[np.float64]
 
 FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -30,11 +34,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service replied. digit: None where it would not read the picture. confidence: its probability."""
+    """What the service replied. digit: None where it would not read the picture. confidence: its probability.
+
+    refusal: why it would not read or rather not have read it; empty where it did so without reserve.
+    """
 
     digit: int | None
     confidence: float
     refusal: str = ""
+
+    @property
+    def declined(self) -> bool:
+        return self.digit is None or bool(self.refusal)
 
 
 def find(folder: Path) -> list[Picture]:
@@ -45,44 +56,65 @@ def find(folder: Path) -> list[Picture]:
     return [Picture(path, _label(path)) for path in paths]
 
 
+def find_groups(folder: Path) -> list[Picture]:
+    """All pictures in a folder's groups. Raises TrainingError when there are none."""
+    groups = [group for group in (*LABELLED, *OTHERS) if (folder / group).is_dir()]
+    if not groups:
+        known = ", ".join((*LABELLED, *OTHERS))
+        raise TrainingError(f"{folder}: none of the folders {known} there; `look` takes any folder")
+    return [picture for group in groups for picture in find(folder / group)]
+
+
 def _label(path: Path) -> int | None:
     start = path.stem.partition("_")[0]
     return int(start) if len(start) == 1 and start in "0123456789" else None
 
 
-def tables(folder: Path, answers: Mapping[Path, Answer]) -> str:
-    """Markdown: how many are right, by kind and by source; of pictures without a digit, how sure the answers are.
+def auroc(positives: Sequence[float] | Floats, negatives: Sequence[float] | Floats) -> float:
+    """Area under the curve of true over false positives: how often one of the positives is greater than one of the
+    negatives, a tie counting as half. By the ranks of all (Mann and Whitney, 1947). Both must have values.
+    """
+    values = np.concatenate([positives, negatives]).astype(np.float64)
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # the mean of those that tie, from 1 on
+    count = len(positives)
+    wins = float(ranks[:count].sum()) - count * (count + 1) / 2
+    return wins / (count * len(negatives))
 
-    A kind's accuracy is the mean over its sources, since sources differ in size. ``INDEX.json`` in the folder, where
+
+def tables(
+    folder: Path,
+    answers: Mapping[Path, Answer],
+    made: Mapping[str, Sequence[Answer]] | None = None,
+    mnist: Floats | None = None,
+) -> str:
+    """Markdown: how many are right and how many are declined, by kind and by source; for pictures without a single
+    digit how many are declined, how sure the answers are, and how well confidence tells them from digits.
+
+    made: answers to groups of pictures without a digit that are no files. mnist: confidences of the answers to MNIST.
+    A kind's figures are means over its sources, since sources differ in size. ``INDEX.json`` in the folder, where
     there is one, names the kind of each source; else it is the group.
     """
     kinds = _kinds(folder)
     found = {group: _by_source(folder / group, answers) for group in (*LABELLED, *OTHERS)}
-    sources = [
-        (kinds.get((group, source), group), source, *_score(pictures, answers))
+    labelled = [
+        (kinds.get((group, source), group), source, _score(pictures, answers))
         for group in LABELLED
         for source, pictures in found[group].items()
     ]
-    parts = []
-    if sources:
-        by_kind: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-        for kind, _, *score in sources:
-            by_kind[kind].append((score[0], score[1], score[2]))
-        rows = [
-            (kind, len(scores), *np.sum(scores, axis=0), f"{np.mean([right / n for n, right, _ in scores]):.1%}")
-            for kind, scores in by_kind.items()
-        ]
-        parts.append(_table(("kind", "sources", "pictures", "right", "refused", "mean over sources"), rows))
-        worst = sorted(sources, key=lambda row: row[3] / row[2])
-        each = [(*row, f"{row[3] / row[2]:.1%}") for row in worst]
-        parts.append(_table(("kind", "source", "pictures", "right", "refused", "accuracy"), each))
+    digits = [[answers[picture.path].confidence for picture in pictures] for pictures in found["digits"].values()]
     others = [
-        (group, source, len(pictures), *_doubt([answers[picture.path] for picture in pictures]))
+        (group, kinds.get((group, source), group), source, [answers[picture.path] for picture in pictures])
         for group in OTHERS
         for source, pictures in found[group].items()
     ]
-    if others:
-        parts.append(_table(("no single digit", "source", "pictures", "refused", "mean confidence"), others))
+    others += [(group, "made", "made", list(given)) for group, given in (made or {}).items()]
+    doubts = [(group, kind, source, _doubt(given, digits, mnist)) for group, kind, source, given in others]
+    parts = []
+    if labelled:
+        parts += [_labelled_by_kind(labelled), _labelled_by_source(labelled)]
+    if doubts:
+        parts += [_doubts_by_kind(doubts), _doubts_by_source(doubts)]
     return "\n\n".join(parts)
 
 
@@ -104,18 +136,130 @@ def _by_source(folder: Path, answers: Iterable[Path]) -> dict[str, list[Picture]
     return sources
 
 
-def _score(pictures: Sequence[Picture], answers: Mapping[Path, Answer]) -> tuple[int, int, int]:
-    """How many there are, are right and were refused."""
-    given = [answers[picture.path].digit for picture in pictures]
-    right = sum(digit == picture.label for digit, picture in zip(given, pictures, strict=True))
-    return len(pictures), right, given.count(None)
+@dataclass(frozen=True)
+class _Score:
+    """Of a source of digits, how many there are, were read right, and were declined, whatever was read."""
+
+    pictures: int
+    right: int
+    declined: int
 
 
-def _doubt(answers: Sequence[Answer]) -> tuple[int, str]:
-    sure = [answer.confidence for answer in answers if answer.digit is not None]
-    return len(answers) - len(sure), f"{np.mean(sure):.2f}" if sure else ""
+def _score(pictures: Sequence[Picture], answers: Mapping[Path, Answer]) -> _Score:
+    given = [answers[picture.path] for picture in pictures]
+    right = sum(answer.digit == picture.label for answer, picture in zip(given, pictures, strict=True))
+    return _Score(len(pictures), right, sum(answer.declined for answer in given))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
+def _labelled_by_kind(rows: Sequence[tuple[str, str, _Score]]) -> str:
+    by_kind: dict[str, list[_Score]] = defaultdict(list)
+    for kind, _, score in rows:
+        by_kind[kind].append(score)
+    head = ("kind", "sources", "pictures", "right", "mean accuracy of sources", "mean accepted of sources")
+    return table(
+        head,
+        [
+            (
+                kind,
+                len(scores),
+                sum(score.pictures for score in scores),
+                sum(score.right for score in scores),
+                f"{np.mean([score.right / score.pictures for score in scores]):.1%}",
+                f"{np.mean([1 - score.declined / score.pictures for score in scores]):.1%}",
+            )
+            for kind, scores in by_kind.items()
+        ],
+    )
+
+
+def _labelled_by_source(rows: Sequence[tuple[str, str, _Score]]) -> str:
+    """The worst first."""
+    worst = sorted(rows, key=lambda row: row[2].right / row[2].pictures)
+    return table(
+        ("kind", "source", "pictures", "right", "accuracy", "declined"),
+        [
+            (
+                kind,
+                source,
+                score.pictures,
+                score.right,
+                f"{score.right / score.pictures:.1%}",
+                f"{score.declined / score.pictures:.1%}",
+            )
+            for kind, source, score in worst
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """Of a source without single digits, how many pictures there are, the share declined, and mean confidence.
+
+    digits, mnist: area under the curve by which confidence tells digits, or MNIST's, from these; None without them.
+    """
+
+    pictures: int
+    declined: float
+    confidence: float
+    digits: float | None
+    mnist: float | None
+
+
+def _doubt(given: Sequence[Answer], digits: Sequence[Sequence[float]], mnist: Floats | None) -> _Doubt:
+    """digits: confidences by source, each of which counts as much as another."""
+    sure = [answer.confidence for answer in given]  # 0 where there is no answer
+    return _Doubt(
+        len(given),
+        float(np.mean([answer.declined for answer in given])),
+        float(np.mean(sure)),
+        _mean([auroc(source, sure) for source in digits]),
+        auroc(mnist, sure) if mnist is not None else None,
+    )
+
+
+_DOUBTS = ("declined", "confidence", "AUROC from digits", "AUROC from MNIST")
+
+
+def _doubts_by_kind(rows: Sequence[tuple[str, str, str, _Doubt]]) -> str:
+    """Means over sources: for each group, then for each kind of source in it where it has several kinds."""
+    by_kind: dict[tuple[str, str], list[_Doubt]] = defaultdict(list)
+    for group, kind, _, doubt in rows:
+        by_kind[group, "all"].append(doubt)
+        by_kind[group, kind].append(doubt)
+    several = {key for key, doubts in by_kind.items() if key[1] == "all" or len(doubts) < len(by_kind[key[0], "all"])}
+    return table(
+        ("no single digit", "kind", "sources", "pictures", *_DOUBTS),
+        [
+            (
+                *key,
+                len(doubts),
+                sum(doubt.pictures for doubt in doubts),
+                *_shown(
+                    float(np.mean([doubt.declined for doubt in doubts])),
+                    float(np.mean([doubt.confidence for doubt in doubts])),
+                    *[_mean([getattr(doubt, positives) for doubt in doubts]) for positives in ("digits", "mnist")],
+                ),
+            )
+            for key, doubts in by_kind.items()
+            if key in several
+        ],
+    )
+
+
+def _doubts_by_source(rows: Sequence[tuple[str, str, str, _Doubt]]) -> str:
+    return table(
+        ("no single digit", "source", "pictures", *_DOUBTS),
+        [
+            (group, source, doubt.pictures, *_shown(doubt.declined, doubt.confidence, doubt.digits, doubt.mnist))
+            for group, _, source, doubt in rows
+        ],
+    )
+
+
+def _shown(declined: float, confidence: float, *areas: float | None) -> tuple[str, ...]:
+    return f"{declined:.1%}", f"{confidence:.2f}", *("" if area is None else f"{area:.3f}" for area in areas)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

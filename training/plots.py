@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 
 from training.data import Split
 from training.evaluate import Evaluation
@@ -95,7 +93,7 @@ def boxes(accuracies: Mapping[str, Sequence[float]], path: Path) -> None:
 
 def confusion(evaluation: Evaluation, path: Path) -> None:
     """True digit against answer, counts; the diagonal is left pale so that mistakes stand out."""
-    counts: NDArray[np.int64] = confusion_matrix(evaluation.labels, evaluation.digits, labels=range(10))
+    counts = evaluation.confusion()
     mistakes = counts.copy()
     np.fill_diagonal(mistakes, 0)
     figure = Figure(figsize=(6.4, 6), layout="constrained")
@@ -112,6 +110,36 @@ def confusion(evaluation: Evaluation, path: Path) -> None:
         ylabel="digit",
         title=f"{metrics.correct:,} of {metrics.images:,} right: {metrics.accuracy:.2%}",
     )
+    _save(figure, path)
+
+
+def reliability(evaluation: Evaluation, path: Path) -> None:
+    """Accuracy over confidence, a bar for each tenth of its range; below it the share of images in each.
+
+    The answers of a calibrated network are right as often as they are sure: its dots lie on the diagonal.
+    """
+    bins = evaluation.reliability()
+    images = len(evaluation.labels)
+    figure = Figure(figsize=(6, 6.4), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    middles = (np.arange(10) + 0.5) / 10
+    above.bar(middles, [accuracy for _, _, accuracy in bins], width=0.096, color="tab:blue", alpha=0.35)
+    above.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="as right as sure")
+    filled = [(sure, accuracy) for count, sure, accuracy in bins if count]
+    above.plot(*zip(*filled, strict=True), "o", color="tab:blue", label="mean of a tenth")
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03), xticks=np.arange(11) / 10)
+    above.set_title(f"expected calibration error {evaluation.metrics().ece:.2%}")
+    above.grid(alpha=0.3)
+    above.legend(loc="upper left")
+    # On a scale of logarithms: nearly all of MNIST lies in the last tenth, and its mistakes in the others.
+    below.bar(middles, [count / images for count, _, _ in bins], width=0.096, color="tab:gray")
+    below.set(xlabel="confidence", ylabel="share of images", yscale="log", ylim=(0.3 / images, 8))
+    for middle, (count, _, _) in zip(middles, bins, strict=True):
+        if count:
+            below.annotate(
+                f"{count / images:.2%}", (middle, count / images), (0, 2), textcoords="offset points",
+                ha="center", fontsize=7,
+            )  # fmt: skip
     _save(figure, path)
 
 

@@ -1,7 +1,157 @@
+"""Figures of what the service replied, and the service that is asked."""
+
+import dataclasses
+import json
+import shutil
 import socket
 from pathlib import Path
 
-from training.evaluate import listens
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import confusion_matrix, precision_score, recall_score
+
+from tests.conftest import SHIPPED
+from tests.samples import handwritten
+from tests.training.test_command_line import run
+from training import candidate, versions
+from training.card import Card
+from training.data import Split
+from training.evaluate import Evaluation, Service, listens, png
+from training.pictures import Answer
+
+
+def evaluation(labels: list[int], digits: list[int], confidence: list[float]) -> Evaluation:
+    """Answers with what is left of the probability in equal parts for the other digits; -1 is not read."""
+    probabilities = np.repeat((1 - np.array(confidence, np.float32)[:, None]) / 9, 10, axis=1)
+    read = np.array(digits) >= 0
+    probabilities[read, np.array(digits)[read]] = np.array(confidence, np.float32)[read]
+    probabilities[~read] = 0.1
+    return Evaluation(np.array(digits), probabilities, np.array(labels, np.uint8), np.array(confidence) > 0.5)
+
+
+def test_figures_by_hand() -> None:
+    metrics = evaluation([3, 3, 3, 8, 8], [3, 3, 8, 8, -1], [1.0, 0.8, 0.4, 0.85, 0.1]).metrics()
+    assert (metrics.images, metrics.correct, metrics.accuracy) == (5, 3, 0.6)
+    assert metrics.accepted == 0.6
+    assert metrics.precision == [None, None, None, 1.0, None, None, None, None, 0.5, None]
+    assert metrics.recall == [None, None, None, 0.666667, None, None, None, None, 0.5, None]
+    confusion = np.array(metrics.confusion)
+    assert (confusion[3, 3], confusion[3, 8], confusion[8, 8], confusion.sum()) == (2, 1, 1, 4)
+
+    assert metrics.reliability is not None
+    by_tenth = {tenth: row for tenth, row in enumerate(metrics.reliability) if row[0]}
+    assert by_tenth == {1: [1, 0.1, 0.0], 4: [1, 0.4, 0.0], 8: [2, 0.825, 1.0], 9: [1, 1.0, 1.0]}
+    assert metrics.reliability[0] == [0, None, None]
+    assert metrics.ece == pytest.approx((0.1 + 0.4 + 2 * 0.175 + 0) / 5)
+
+    def brier(true: float, other: float, rest: float) -> float:
+        return (1 - true) ** 2 + other**2 + 8 * rest**2
+
+    unread = 0.9**2 + 9 * 0.1**2
+    expected = [0, brier(0.8, 0.2 / 9, 0.2 / 9), brier(0.6 / 9, 0.4, 0.6 / 9), brier(0.85, 0.15 / 9, 0.15 / 9), unread]
+    assert metrics.brier == pytest.approx(np.mean(expected), abs=2e-6)
+
+
+def test_figures_are_those_of_others() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 400)
+    digits = np.where(random.random(400) < 0.7, labels, random.integers(0, 10, 400))
+    metrics = evaluation(labels.tolist(), digits.tolist(), random.uniform(0.2, 1, 400).tolist()).metrics()
+    assert metrics.confusion == confusion_matrix(labels, digits).tolist()
+    assert metrics.precision == pytest.approx(precision_score(labels, digits, average=None), abs=1e-6)
+    assert metrics.recall == pytest.approx(recall_score(labels, digits, average=None), abs=1e-6)
+
+
+def test_who_is_as_right_as_sure_is_calibrated() -> None:
+    sure = evaluation([1] * 10, [1] * 8 + [2] * 2, [0.8] * 10).metrics()
+    assert sure.ece == pytest.approx(0, abs=1e-6)
+    too_sure = evaluation([1] * 10, [1] * 8 + [2] * 2, [0.99] * 10).metrics()
+    assert too_sure.ece == pytest.approx(0.19, abs=1e-6)
+
+
+def test_a_card_keeps_the_figures() -> None:
+    metrics = evaluation([3, 8], [3, -1], [0.9, 0.1]).metrics()
+    card = Card(created="", parameters=1, files={}, libraries={}, metrics={"test": metrics})
+    assert Card.from_json(card.to_json()).metrics["test"] == metrics
+
+
+def replying(reply: object, status: int = 200) -> Service:
+    transport = httpx.MockTransport(lambda request: httpx.Response(status, json=reply))
+    return Service(httpx.Client(transport=transport, base_url="http://digits"))
+
+
+def test_replies_that_decline() -> None:
+    """With and without the fields of declining; with and without a digit."""
+    even = [0.1] * 10
+    entries = [
+        {"digit": 1, "confidence": 1.0, "probabilities": [0, 1] + [0] * 8},
+        {"digit": 1, "confidence": 1.0, "probabilities": [0, 1] + [0] * 8, "accepted": True, "reason": None},
+        {"digit": 0, "confidence": 0.1, "probabilities": even, "accepted": False, "reason": "blank"},
+        {"digit": None, "confidence": 0.1, "probabilities": even, "accepted": False, "reason": "blank"},
+        {"error": {"title": "The image is blank"}},
+    ]
+    images = Split(np.zeros((5, 28, 28), np.uint8), np.ones(5, np.uint8))
+    found = replying({"predictions": entries}).read(images)
+    assert found.digits.tolist() == [1, 1, 0, -1, -1]
+    assert found.accepted.tolist() == [True, True, False, False, False]
+    assert found.metrics().accepted == 0.4
+
+    unsure = {"digit": 4, "confidence": 0.5, "accepted": False, "reason": "several_digits"}
+    assert replying(unsure).answer(b"") == Answer(4, 0.5, "several digits")
+    assert replying(unsure).answer(b"").declined
+    assert not replying({"digit": 4, "confidence": 0.5}).answer(b"").declined
+    refused = replying({"detail": "no image"}, 415).answer(b"")
+    assert refused == Answer(None, 0.0, "no image")
+    assert refused.declined
+
+
+def test_a_grey_image_is_sent_as_it_is() -> None:
+    image = handwritten(4, np.random.default_rng(0))
+    sent: list[bytes] = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        sent.append(request.content)
+        return httpx.Response(200, json={"predictions": [{"digit": 4, "probabilities": [0.1] * 10}]})
+
+    client = httpx.Client(transport=httpx.MockTransport(reply), base_url="http://digits")
+    Service(client).read(Split(image[None], np.array([4], np.uint8)))
+    assert png(image) in sent[0]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Split]:
+    """A copy of the shipped version without its figures, measured anew on ten drawn digits."""
+    folder = shutil.copytree(SHIPPED / "1", tmp_path_factory.mktemp("models") / "1")
+    card = versions.card_of(folder)
+    (folder / versions.CARD).write_text(dataclasses.replace(card, metrics={}).to_json())
+    random = np.random.default_rng(0)
+    split = Split(np.stack([handwritten(digit, random) for digit in range(10)]), np.arange(10, dtype=np.uint8))
+    candidate.measure(folder, split, "test")
+    return folder, split
+
+
+def test_a_candidate_has_all_figures_and_their_pictures(measured: tuple[Path, Split]) -> None:
+    folder, _ = measured
+    told = json.loads((folder / versions.CARD).read_text())["metrics"]["test"]
+    assert told["images"] == 10
+    assert None not in told.values()
+    for name in ("confusion.png", "reliability.png", "mistakes.png"):
+        with Image.open(folder / "report" / name) as image:
+            assert min(image.size) > 100
+
+
+def test_the_command_says_how_sure_and_how_well_corrupted(small_data: Path, tmp_path: Path) -> None:
+    arguments = ("--models", SHIPPED, "--data", small_data, "--no-verify")
+    output = run(tmp_path, "evaluate", "1", *arguments, "--corruptions")
+    assert "version 1 on test: " in output
+    assert ", ece 0." in output
+    assert "right, nll 0.0098, on other images" in output
+    rows = [line for line in output.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 1 + 15 + 2
+    assert rows[2].startswith("| none | ")
+    assert rows[-1].startswith("| worst: ")
 
 
 def test_a_server_that_does_not_listen_yet_leaves_nothing_open(tmp_path: Path) -> None:

@@ -302,6 +302,113 @@ def test_erasing_takes_its_share_and_its_size() -> None:
     assert np.median(erased[erased > 0]) > 3 * 3
 
 
+def bar(top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+    image = np.zeros((28, 28), np.uint8)
+    image[top : top + height, left : left + width] = 255
+    return image
+
+
+@pytest.mark.parametrize("name", ["pen", "hollow", "line", "blur", "coarse", "noise"])
+def test_each_view_happens_as_often_as_told(name: str) -> None:
+    image = bar(4, 12, 20, 4)
+    changed = (views(Augmentation(**{name: 0.25}), image, 2000) != image).any(axis=(1, 2))
+    # A line may lie where the ink is, and noise may be next to none.
+    assert 0.15 < changed.mean() < 0.3
+
+
+def test_the_pen_gets_thicker_and_thinner() -> None:
+    ink = views(Augmentation(pen=1), bar(4, 12, 20, 4)).sum(axis=(1, 2)) / (255 * 20 * 4)
+    assert ink.max() == pytest.approx(22 * 6 / (20 * 4), abs=0.05)
+    assert ink.min() == pytest.approx(1 - 0.6 * (1 - 18 * 2 / (20 * 4)), abs=0.05)
+
+
+def test_hollow_strokes_keep_their_outline() -> None:
+    found = views(Augmentation(hollow=1), bar(4, 10, 20, 8))
+    assert found[:, 6:22, 12:16].max() == 0
+    assert found[:, 6:22, 10].min() == 255
+
+
+def test_a_neighbour_stands_beside_the_digit_not_in_it(digits: Digits) -> None:
+    from training.augment import Augment
+
+    layer = Augment(Augmentation(neighbour=0.25), seed=1)
+    images = np.stack([bar(4, 8, 20, 12)] * 200)[..., None]
+    batches = [np.asarray(layer(images, training=True))[..., 0] for _ in range(20)]  # each has one distance and side
+    found = np.concatenate(batches)
+    assert found[:, 4:24, 8:20].min() == 255
+    beside = (found[:, 14] > 0).sum(axis=1) > 12
+    assert 0.12 < beside.mean() < 0.26  # at the greatest distances only ground is seen
+    assert (found[:, 14, 0] > 0).any()
+    assert (found[:, 14, 27] > 0).any()
+    assert found[:, :, 6:8].max() == found[:, :, 20:22].max() == 0
+
+
+def test_blur_spreads_ink_and_loses_none() -> None:
+    image = bar(10, 10, 8, 8)
+    found = views(Augmentation(blur=1), image)
+    assert found.sum(axis=(1, 2)) == pytest.approx(image.sum(), rel=0.01)
+    assert np.median(found[:, 9, 13]) > 10
+    assert found.max(axis=(1, 2)).min() > 200
+
+
+def test_lines_are_thin_and_reach_all_over() -> None:
+    found = views(Augmentation(line=1), np.zeros((28, 28), np.uint8))
+    assert ((found > 0).mean(axis=(1, 2)) < 0.35).mean() > 0.95
+    assert (found.max(axis=0) > 0).all()
+
+
+def test_drawn_digits_and_pictures_without_one_are_learned_too(digits: Digits, tmp_path: Path) -> None:
+    """A network that has seen scribbles is not sure of them; one that has not, is."""
+    from training import drawing
+
+    plain = dataclasses.replace(TINY, epochs=6, average=0)
+    warned = dataclasses.replace(plain, drawn=0.2, others=0.5)
+    others = drawing.others(200, digits.train.images, 99)[..., None]
+    sure = []
+    for name, recipe in (("plain", plain), ("warned", warned)):
+        network = fit(recipe, digits.train, None, tmp_path / name, seed=0).network
+        sure.append(float(np.asarray(network(others, training=False)).max(axis=1).mean()))
+        read = np.asarray(network(digits.test.images[..., None], training=False)).argmax(axis=1)
+        assert (read == digits.test.labels).mean() > 0.5
+    assert sure[1] < sure[0] - 0.1
+
+
+def test_accuracy_counts_digits_only(digits: Digits, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(TINY, epochs=8, augmentation=None, others=1.0)
+    assert fit(recipe, digits.train, None, tmp_path, seed=0).history[-1]["accuracy"] > 0.6
+
+
+def test_a_temperature_makes_the_network_less_sure_and_learning_on_takes_it_back(
+    digits: Digits, tmp_path: Path
+) -> None:
+    from training.calibration import tempered
+
+    images = digits.test.images[..., None]
+    plain = dataclasses.replace(TINY, average=0)
+    cooler = dataclasses.replace(plain, temperature=2.0)
+    one, other = (
+        fit(recipe, digits.train, None, tmp_path / str(recipe.temperature), seed=0).network
+        for recipe in (plain, cooler)
+    )
+    expected = tempered(np.asarray(one(images, training=False)), 2.0)
+    assert np.asarray(other(images, training=False)) == pytest.approx(expected, abs=1e-4)
+    # Learning on at no rate from either gives it back as it was: the temperature is neither lost nor applied twice.
+    still = Optimiser("SGD", rate=0.0)
+    again = [
+        fit(
+            dataclasses.replace(recipe, optimiser=still, epochs=1, augmentation=None),
+            digits.train[:32],
+            None,
+            tmp_path / f"on {recipe.temperature}",
+            seed=0,
+            weights=network.get_weights(),
+        ).network
+        for recipe, network in ((plain, one), (cooler, other))
+    ]
+    for before, after in zip((one, other), again, strict=True):
+        assert np.asarray(after.get_weights()[-2]) == pytest.approx(np.asarray(before.get_weights()[-2]), abs=1e-6)
+
+
 def test_recipes_are_data() -> None:
     recipe = recipes.find("default")
     assert recipe.as_dict()["layers"][0]["kind"] == "Conv"

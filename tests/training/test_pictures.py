@@ -12,7 +12,7 @@ from tests.samples import draw
 from tests.training.test_command_line import run
 from training.errors import TrainingError
 from training.look import seen, sheet
-from training.pictures import Answer, Picture, find, tables
+from training.pictures import Answer, Picture, auroc, find, tables
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,50 @@ def test_tables_average_over_sources(folder: Path) -> None:
     answers = {picture.path: Answer(picture.label, 0.9) for picture in find(folder)}
     answers[folder / "digits/small/4_1.png"] = Answer(None, 0.0, "blank")
     answers[folder / "digits/big/7_1.png"] = Answer(1, 0.6)
+    answers[folder / "digits/big/3_1.png"] = Answer(3, 0.7, "unsure")
     answers[folder / "ood/shapes/blob_1.jpg"] = Answer(8, 0.5)
     lines = tables(folder, answers).splitlines()
-    assert "| canvas | 1 | 3 | 2 | 0 | 66.7% |" in lines
-    assert "| digits | 1 | 2 | 1 | 1 | 50.0% |" in lines  # the group, where the index names no kind
-    assert "| ood | shapes | 1 | 0 | 0.50 |" in lines
+    assert "| canvas | 1 | 3 | 2 | 66.7% | 66.7% |" in lines  # right, though declined, and wrong, though not
+    assert "| digits | 1 | 2 | 1 | 50.0% | 50.0% |" in lines  # the group, where the index names no kind
+    assert lines.index("| digits | small | 2 | 1 | 50.0% | 50.0% |") < lines.index(
+        "| canvas | big | 3 | 2 | 66.7% | 33.3% |"
+    )
+    assert (
+        "| ood | shapes | 1 | 0.0% | 0.50 | 0.750 |  |" in lines
+    )  # 1 from the three of one source, 0.5 from the other two
+
+
+def test_pictures_without_a_digit_by_kind(tmp_path: Path) -> None:
+    """Means over sources of a kind, and over all of a group; a kind that is all of its group has no line of its own."""
+    sources = {"one": "icons", "two": "icons", "three": "charts"}
+    index = [{"group": "ood", "source": source, "kind": kind} for source, kind in sources.items()]
+    (tmp_path / "INDEX.json").write_text(json.dumps(index))
+
+    def pictures(source: str, *answers: Answer) -> dict[Path, Answer]:
+        return {tmp_path / source / f"{number}.png": answer for number, answer in enumerate(answers)}
+
+    given = pictures("digits/a", Answer(1, 0.9), Answer(2, 0.5))
+    given |= pictures("ood/one", Answer(1, 0.7), Answer(1, 0.7), Answer(1, 0.7), Answer(1, 0.3, "unsure"))
+    given |= pictures("ood/two", Answer(None, 0.0, "no image"))
+    given |= pictures("ood/three", Answer(1, 0.95))
+    lines = tables(tmp_path, given, {"blank": [Answer(0, 0.1, "blank")]}, np.array([0.96, 0.2])).splitlines()
+    assert "| ood | one | 4 | 25.0% | 0.60 | 0.625 | 0.500 |" in lines
+    assert "| ood | icons | 2 | 5 | 62.5% | 0.30 | 0.812 | 0.750 |" in lines
+    assert "| ood | charts | 1 | 1 | 0.0% | 0.95 | 0.000 | 0.500 |" in lines
+    assert "| ood | all | 3 | 6 | 41.7% | 0.52 | 0.542 | 0.667 |" in lines
+    assert "| blank | made | 1 | 100.0% | 0.10 | 1.000 | 1.000 |" in lines
+    assert "| blank | all | 1 | 1 | 100.0% | 0.10 | 1.000 | 1.000 |" in lines
+    assert not [line for line in lines if line.startswith("| blank | made | 1 | 1 |")]
+
+
+def test_area_under_the_curve_counts_pairs() -> None:
+    assert auroc([0.9, 0.8], [0.1, 0.2, 0.3]) == 1
+    assert auroc([0.1, 0.2], [0.9]) == 0
+    assert auroc([0.5, 0.5], [0.5]) == 0.5
+    random = np.random.default_rng(0)
+    positives, negatives = random.integers(0, 6, 70) / 5, random.integers(0, 5, 40) / 5
+    pairs = np.sign(positives[:, None] - negatives) / 2 + 0.5
+    assert auroc(positives, negatives) == pytest.approx(pairs.mean())
 
 
 def test_seen_is_what_the_service_reads(folder: Path) -> None:
@@ -65,7 +104,7 @@ def test_a_sheet_is_red_where_wrong(folder: Path, tmp_path: Path) -> None:
             values = np.asarray(image).astype(int)
         return int((values[..., 0] - values[..., 1] > 60).sum())
 
-    right = [Answer(picture.label, 1.0) for picture in pictures]
+    right = [Answer(picture.label, 1.0, "unsure") for picture in pictures]
     assert red(right) == 0
     assert red([Answer(9, 1.0), *right[1:]]) > 50
 
@@ -73,7 +112,8 @@ def test_a_sheet_is_red_where_wrong(folder: Path, tmp_path: Path) -> None:
 def test_both_commands(folder: Path, tmp_path: Path) -> None:
     models = str(ROOT / "models/digits")
     output = run(tmp_path, "evaluate", "1", "--models", models, "--pictures", folder)
-    assert "| digits | small | 2 | 1 | 1 | 50.0% |" in output
+    assert "| digits | small | 2 | 1 | 50.0% | 50.0% |" in output
+    assert "| blank | all | 1 | 200 | " in output
     output = run(tmp_path, "look", folder, "--models", models, "--version", "1", "--output", "sheet.png")
     assert "6 of 6 pictures, read by version 1: sheet.png" in output
     with Image.open(tmp_path / "sheet.png") as image:

@@ -24,7 +24,8 @@ def evaluation(wrong: int) -> tuple[Evaluation, Split]:
     answers = labels.copy()
     answers[:wrong] = (answers[:wrong] + 1) % 10
     probabilities[np.arange(200), answers] = 0.82
-    return Evaluation(answers.astype(np.int64), probabilities, labels), Split(images, labels)
+    evaluation = Evaluation(answers.astype(np.int64), probabilities, labels, np.ones(200, np.bool_))
+    return evaluation, Split(images, labels)
 
 
 def test_every_mistake_is_drawn(tmp_path: Path) -> None:
@@ -37,6 +38,20 @@ def test_every_mistake_is_drawn(tmp_path: Path) -> None:
 def test_no_mistakes_at_all(tmp_path: Path) -> None:
     plots.mistakes(*evaluation(0), tmp_path / "mistakes.png")
     plots.confusion(evaluation(0)[0], tmp_path / "confusion.png")
+
+
+def blue(path: Path) -> int:
+    """Pixels of the bars of accuracy and of their dots."""
+    with Image.open(path) as image:
+        values = np.asarray(image.convert("RGB")).astype(int)
+    return int((values[..., 2] - values[..., 0] > 40).sum())
+
+
+def test_reliability_shows_how_often_answers_are_right(tmp_path: Path) -> None:
+    """All are as sure, so there is one bar, as high as the answers are right."""
+    plots.reliability(evaluation(0)[0], tmp_path / "right.png")
+    plots.reliability(evaluation(100)[0], tmp_path / "half.png")
+    assert blue(tmp_path / "right.png") > 1.8 * blue(tmp_path / "half.png") > 1000
 
 
 def test_curves_with_and_without_validation(tmp_path: Path) -> None:

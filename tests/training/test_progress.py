@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pty
+import select
 import struct
 import termios
 from typing import Any
@@ -29,7 +30,10 @@ def test_on_a_narrow_terminal_it_rewrites_one_line() -> None:
         for batch in (100, 200):
             bar.drawn = 0  # as if a tenth of a second had passed
             bar(step(batch))
-        written = os.read(leader, 10_000).decode()
+        written = ""
+        while written.count(" left") < 2:  # a terminal hands on what was written piece by piece
+            assert select.select([leader], [], [], 10)[0], written
+            written += os.read(leader, 10_000).decode()
     os.close(leader)
     updates = written.split("\r\033[K")[1:]
     assert len(updates) == 2

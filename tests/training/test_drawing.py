@@ -1,0 +1,115 @@
+"""Images that the program draws itself."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from app.inference.engine import OpenVinoEngine
+from tests.conftest import SHIPPED
+from training import drawing, versions
+from training.data import Split
+
+# What Americans write too, which any network trained on MNIST knows.
+PLAIN = {0: "closed", 1: "plain", 2: "flat", 3: "round", 4: "open", 5: "one stroke", 6: "straight", 7: "plain",
+         8: "one stroke", 9: "straight"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Split:
+    return drawing.digits(203, seed=1)
+
+
+@pytest.fixture(scope="module")
+def engine() -> OpenVinoEngine:
+    return OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+
+
+def test_a_seed_gives_the_same_bytes_again(drawn: Split) -> None:
+    assert drawing.digits(203, seed=1).digest() == drawn.digest()
+    assert drawing.digits(203, seed=2).digest() != drawn.digest()
+    others = [drawing.others(120, drawn.images, seed).tobytes() for seed in (1, 1, 2)]
+    assert others[0] == others[1] != others[2]
+
+
+def test_labels_are_balanced_and_shuffled(drawn: Split) -> None:
+    assert drawn.images.shape == (203, 28, 28)
+    assert drawn.images.dtype == drawn.labels.dtype == np.uint8
+    assert sorted(np.bincount(drawn.labels, minlength=10)) == [20] * 7 + [21] * 3
+    assert (drawn.labels[:10] != np.arange(10)).any()
+    assert len(drawing.digits(0, seed=1)) == 0
+
+
+def test_digits_lie_as_in_mnist(drawn: Split) -> None:
+    assert (drawn.images.max(axis=(1, 2)) == 255).all()
+    ink = drawn.images.astype(float)
+    places = np.arange(28) + 0.5
+    for axis in (1, 2):
+        extent = (ink.max(axis=axis) > 0).sum(axis=1)
+        assert extent.max() <= 20
+        centre = ink.sum(axis=axis) @ places / ink.sum(axis=(1, 2))
+        assert np.abs(centre - 14).max() < 1.1
+    assert len(np.unique(drawn.images, axis=0)) == len(drawn)
+
+
+def test_the_shipped_network_reads_plain_ones(engine: OpenVinoEngine) -> None:
+    random = np.random.default_rng(3)
+    images = np.stack([drawing.written(drawing.STYLES[n % 10][PLAIN[n % 10]], random) for n in range(200)])
+    assert (engine.predict(images).argmax(axis=1) == np.arange(200) % 10).mean() > 0.95
+
+
+def test_the_shipped_network_reads_most_in_all_styles(engine: OpenVinoEngine, drawn: Split) -> None:
+    assert (engine.predict(drawn.images).argmax(axis=1) == drawn.labels).mean() > 0.85
+
+
+def skeletons() -> Iterator[tuple[str, str]]:
+    yield from (
+        (f"{digit} {name}", style) for digit, styles in drawing.STYLES.items() for name, style in styles.items()
+    )
+    yield from ((f"{digit} displayed", drawing.displayed(digit)) for digit in range(10))
+    yield from drawing.LETTERS.items()
+    yield from ((f"figure {n}", figure) for n, figure in enumerate(drawing.FIGURES))
+
+
+@pytest.mark.parametrize("skeleton", [pytest.param(skeleton, id=name) for name, skeleton in skeletons()])
+def test_each_skeleton_can_be_drawn(skeleton: str) -> None:
+    """And both forms of one that blends have like strokes, knots and turns."""
+    forms = [[stroke.split() for stroke in form.split(" | ")] for form in skeleton.split(" ~ ")]
+    layouts = [[[knot.endswith("!") for knot in stroke] for stroke in form] for form in forms]
+    assert all(layout == layouts[0] for layout in layouts)
+    assert all(len(knot.rstrip("!")) == 4 for form in forms for stroke in form for knot in stroke)
+    assert drawing.written(skeleton, np.random.default_rng(0)).max() == 255
+
+
+@pytest.mark.parametrize("style", [name for name in drawing.STYLES[1] if "flag" in name or name == "ticked"])
+def test_the_flag_of_a_one_falls_and_the_bar_of_a_seven_lies(style: str) -> None:
+    """Steeper than 35 degrees in the narrow box that a 1 takes, which tells it from a 7."""
+    for form in drawing.STYLES[1][style].split(" ~ "):
+        knots = form.split()
+        top = next(knot for knot in knots if knot.endswith("!"))
+        across, down = int(top[:2]) - int(knots[0][:2]), int(knots[0][2:]) - int(top[2:4])
+        assert down / (0.7 * across) > np.tan(np.deg2rad(35))
+
+
+def test_others_are_of_all_kinds(drawn: Split) -> None:
+    assert sum(drawing.KINDS.values()) == 100
+    images = drawing.others(300, drawn.images, seed=1)
+    assert images.shape == (300, 28, 28)
+    assert images.dtype == np.uint8
+    flat = images.reshape(300, -1)
+    assert (np.ptp(flat, axis=1) == 0).any()  # blank
+    assert (flat.min(axis=1) > 0).mean() > 0.05  # grey all over
+    assert 0.3 < (flat.max(axis=1) == 255).mean() < 0.9
+
+
+def test_others_are_no_digits_as_they_were_or_turned(drawn: Split) -> None:
+    images = drawing.others(300, drawn.images, seed=1)
+    whole = {np.rot90(view, turn).tobytes() for image in drawn.images for view in (image, image.T) for turn in range(4)}
+    assert not whole & {image.tobytes() for image in images}
+
+
+def test_few_others_are_of_any_kind_and_need_only_one_digit(drawn: Split) -> None:
+    assert drawing.others(0, drawn.images, seed=1).shape == (0, 28, 28)
+    few = np.concatenate([drawing.others(3, drawn.images[:1], seed) for seed in range(40)])
+    assert len(np.unique(few, axis=0)) > 100
+    assert drawing.others(200, np.zeros((1, 28, 28), np.uint8), seed=1).shape == (200, 28, 28)
