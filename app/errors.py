@@ -3,6 +3,7 @@
 DigitsError
   RequestError                  what was sent cannot be understood
     MalformedBody               a field is missing, of the wrong shape or out of range
+    MalformedParameter          of the query
     BodyTooLarge
     BatchTooLarge
     UnsupportedMediaType        the body is of a type that carries no image
@@ -12,6 +13,9 @@ DigitsError
     UnsupportedImage            of a format that is not read here
     TooManyPixels
     BlankImage                  nothing on it that could be a digit
+    SeveralDigits
+    NoDigit                     the network recognises nothing
+    Unsure                      it could be one digit or another
   ModelError                    a version cannot be served
     VersionNotFound
     VersionUnusable             it was asked to serve and does not load
@@ -40,6 +44,10 @@ class RequestError(DigitsError):
 
 class MalformedBody(RequestError):
     """A field is missing, of the wrong shape or out of range; the text names it and what was expected."""
+
+
+class MalformedParameter(RequestError):
+    """A parameter of the query is none of the values that it may have; the text names them."""
 
 
 class BodyTooLarge(RequestError):
@@ -76,6 +84,18 @@ class TooManyPixels(ImageError):
 
 class BlankImage(ImageError):
     """There is nothing on the image that could be a digit."""
+
+
+class SeveralDigits(ImageError):
+    """There are several digits on the image."""
+
+
+class NoDigit(ImageError):
+    """There is something on the image, and the network recognises no digit in it."""
+
+
+class Unsure(ImageError):
+    """The network hesitates between two digits; the text names them."""
 
 
 class ModelError(DigitsError):

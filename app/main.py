@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from app import lifespan, logs
 from app.errors import DigitsError, ModelError, StartError
-from app.http import feedback, health, models, predictions, problems, retraining
+from app.http import examples, feedback, health, models, predictions, problems, retraining
 from app.http.access import Access
 from app.http.direct import Direct
 from app.settings import Settings, faults
@@ -57,6 +57,8 @@ def _build(settings: Settings) -> ASGIApp:
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
     app.add_exception_handler(Exception, problems.on_unexpected)
+    described = app.openapi
+    app.openapi = lambda: examples.add_replies(described())  # type: ignore[method-assign]  # the framework's own way
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     # Around the framework, not within: as its own middleware they would have three of its layers around them.
     return Access(Direct(app, predictions.router))

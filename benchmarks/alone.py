@@ -45,7 +45,7 @@ def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrie
         for start in range(0, len(images), BATCH):
             chunk = images[start : start + BATCH]
             if decode:
-                engine.predict(np.stack([read(image, most) for image in chunk]))
+                engine.predict(np.stack([read(image, most).image for image in chunk]))
             else:
                 engine.predict(np.frombuffer(b"".join(chunk), np.uint8).reshape(-1, 28, 28))
         done += len(images)

@@ -57,10 +57,10 @@ def _steps(content: bytes) -> list[float | None]:
     view = within(picture, WORKING_SIDE)
     brightness = grey(view)
     common = [decoding, _least(lambda: within(picture, WORKING_SIDE)), _least(lambda: grey(view))]
-    if np.array_equal(read(content, MAX_PIXELS), brightness):
+    if np.array_equal(read(content, MAX_PIXELS).image, brightness):
         return [*common, *[None] * 5]
     darkness = ink(brightness)
-    digit = isolate(darkness)
+    digit, _ = isolate(darkness)
     mask = darkness > 25  # about where isolate puts it on clean paper
     return [
         *common,

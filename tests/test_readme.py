@@ -54,7 +54,7 @@ def test_curl(client: httpx.Client, tmp_path: Path, command: str) -> None:
         check=True,
     )
     body, _, status = done.stdout.rpartition("\n")
-    if "picture=" in command:  # the one that shows what an error looks like
+    if "picture=" in command or "strict=true" in command:  # those that show what an error looks like
         assert (status, json.loads(body)["status"]) == ("422", 422)
         return
     accepted = {"/retrain": "202", "DELETE": "202", "label=": "201"}
@@ -65,7 +65,10 @@ def test_curl(client: httpx.Client, tmp_path: Path, command: str) -> None:
     assert body
     if "/predict" in command:
         reply = json.loads(body)
-        answers = [reading["digit"] for reading in reply.get("predictions", [reply])]
+        if "several." in command:
+            assert (reply["accepted"], reply["reason"]) == (False, "several_digits")
+            return
+        answers = [reading["digit"] for reading in reply.get("predictions", [reply]) if reading["accepted"]]
         written = re.findall(r"(seven|three|five|two)\.", command)
         assert answers == [{"two": 2, "three": 3, "five": 5, "seven": 7}[name] for name in written]
 
@@ -73,9 +76,18 @@ def test_curl(client: httpx.Client, tmp_path: Path, command: str) -> None:
 def test_the_reply_shown_is_the_reply(client: httpx.Client) -> None:
     shown = json.loads(re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0])
     reply = client.post("/predict", files={"file": (ROOT / "tests/images/seven.png").read_bytes()}).json()
-    assert shown["model"] == reply["model"]
-    assert shown["digit"] == reply["digit"]
+    assert list(shown) == list(reply)
+    for name in ("digit", "accepted", "reason", "model"):
+        assert shown[name] == reply[name]
+    assert shown["confidence"] == max(shown["probabilities"])
     assert shown["probabilities"] == pytest.approx(reply["probabilities"], abs=1e-6)
+
+
+def test_the_problem_shown_is_the_problem(client: httpx.Client) -> None:
+    shown = json.loads(re.findall(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[1])
+    several = {"file": (ROOT / "tests/images/several.png").read_bytes()}
+    headers = {"x-request-id": shown["request_id"]}
+    assert client.post("/predict?strict=true", files=several, headers=headers).json() == shown
 
 
 def test_training_commands(small_data: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         return ops.where(self._chosen(images, self.augmentation.pen), drawn, images)
 
     def _hollow(self, images: Tensor) -> Tensor:
-        """Only the outline, inside the stroke or on both sides of its edge: block letters, edges that a filter found."""
+        """Only the outline, inside the stroke or on both sides of its edge: block letters, edges found by a filter."""
         if not self.augmentation.hollow:
             return images
         most, least = _neighbourhood(images)

@@ -5,14 +5,15 @@ Request bodies are read by our own code, so they are described here instead of b
 
 import base64
 import io
-from typing import Any
+from collections import defaultdict
+from typing import Any, get_args
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
 from app import errors
-from app.http import schemas
+from app.http import declining, schemas
 from app.http.problems import MEDIA_TYPE, describe
 from app.http.uploads import RAW
 from app.vision.decode import ALLOWED, MEDIA_TYPES
@@ -53,7 +54,17 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-PREDICT = _body(
+def _strict(what: str) -> dict[str, Any]:
+    parameter = {
+        "name": "strict",
+        "in": "query",
+        "description": f"{what} `true` or `1`, `false` or `0`.",
+        "schema": {"type": "boolean", "default": False},
+    }
+    return {"parameters": [parameter]}
+
+
+PREDICT = _strict("Whether a picture whose answer is not accepted is an error, 422.") | _body(
     {
         "multipart/form-data": {"schema": {**_object("file", _FILE), "additionalProperties": True}},
         "application/json": {
@@ -67,7 +78,7 @@ PREDICT = _body(
     }
 )
 
-PREDICT_BATCH = _body(
+PREDICT_BATCH = _strict("Whether a picture whose answer is not accepted becomes an entry with its `error`.") | _body(
     {
         "multipart/form-data": {"schema": {**_object("file", _list(_FILE)), "additionalProperties": True}},
         "application/json": {
@@ -176,20 +187,25 @@ _REQUEST_ID = "5a99867c7fe640d4b0f237b0529693f2"
 
 def failures(*found: int | errors.DigitsError) -> dict[int | str, dict[str, Any]]:
     """Problem replies, for a route's ``responses``: the usual one of a status, or those of these errors."""
-    told: dict[int | str, dict[str, Any]] = {}
+    told: dict[int, list[tuple[str, errors.DigitsError]]] = defaultdict(list)
     for failure in found:
         if isinstance(failure, int):
-            told[failure] = _failure(*_FAILURES[failure])
+            told[failure].append(_FAILURES[failure])
         else:
             problem = describe(failure)
-            told[problem.status] = _failure(f"{problem.title}.", failure)
-    return told
+            told[problem.status].append((f"{problem.title}.", failure))
+    return {status: _failure(told[status]) for status in told}
 
 
-def _failure(description: str, error: errors.DigitsError) -> dict[str, Any]:
-    example = describe(error).body(str(error), _REQUEST_ID)
-    schema = schemas.Problem.model_json_schema()
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema, "example": example}}}
+def _failure(told: list[tuple[str, errors.DigitsError]]) -> dict[str, Any]:
+    """The replies of one status: what it means, which the first one says, and an example of each."""
+    found = {describe(error): describe(error).body(str(error), _REQUEST_ID) for _, error in told}
+    content: dict[str, Any] = {"schema": schemas.Problem.model_json_schema()}
+    if len(found) == 1:
+        content["example"] = next(iter(found.values()))
+    else:
+        content["examples"] = {kind.slug: {"summary": kind.title, "value": body} for kind, body in found.items()}
+    return {"description": told[0][0], "content": {MEDIA_TYPE: content}}
 
 
 def responses(
@@ -197,3 +213,58 @@ def responses(
 ) -> dict[int | str, dict[str, Any]]:
     """The good reply and the problem replies, for a route's ``responses``."""
     return {200: {"model": model, "description": description}, **failures(*statuses)}
+
+
+def _reply(summary: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "value": content | {"model": {"name": "digits", "version": 1}}}
+
+
+def _reading(reason: declining.Reason | None, *probabilities: float) -> dict[str, Any]:
+    confidence = max(probabilities)
+    return {
+        "digit": probabilities.index(confidence),
+        "confidence": confidence,
+        "accepted": reason is None,
+        "reason": reason,
+        "probabilities": list(probabilities),
+    }
+
+
+_EVEN = (0.1, 0.11, 0.1, 0.1, 0.1, 0.1, 0.1, 0.09, 0.1, 0.1)
+_HESITANT = (0.01, 0, 0.01, 0.01, 0.52, 0.01, 0, 0.02, 0.01, 0.41)
+_ACCEPTED = _reading(None, 0, 0, 0, 0.0001, 0, 0, 0, 0.9998, 0, 0.0001)
+_UNSURE = _reading("unsure", *_HESITANT)
+_SEVERAL = _reading("several_digits", 0.02, 0.03, 0.04, 0.81, 0, 0.05, 0, 0.01, 0.03, 0.01)
+_NO_DIGIT, _BLANK = _reading("no_digit", *_EVEN), _reading("blank", *_EVEN)
+
+# What a strict call says where the others decline.
+_DECLINED = {reason: declining.error(reason, np.array(_HESITANT, np.float32)) for reason in get_args(declining.Reason)}
+_MALFORMED_PARAMETER = errors.MalformedParameter("strict is 'yes'; send strict=true or strict=false, or leave it out")
+
+PREDICTION = responses(
+    schemas.Prediction, "A digit", 413, 415, 422, *_DECLINED.values(), _MALFORMED_PARAMETER, *BUSY
+)  # fmt: skip
+_PREDICTION_EXAMPLES = {
+    "accepted": _reply("A seven", _ACCEPTED),
+    "unsure": _reply("A four or a nine", _UNSURE),
+    "several_digits": _reply("Several digits", _SEVERAL),
+    "no_digit": _reply("Something else", _NO_DIGIT),
+    "blank": _reply("An empty page", _BLANK),
+}
+
+_UNREADABLE = {"error": describe(errors.NotAnImage("")).body("the file is empty; send the bytes of an image")}
+_REFUSED = {"error": describe(_DECLINED["several_digits"]).body(str(_DECLINED["several_digits"]))}
+PREDICTIONS = responses(
+    schemas.Predictions, "A digit or an error for each image, in order", 413, 415, 422, _MALFORMED_PARAMETER, *BUSY
+)
+_PREDICTIONS_EXAMPLES = {
+    "plain": _reply("A seven, several digits, and no picture", {"predictions": [_ACCEPTED, _SEVERAL, _UNREADABLE]}),
+    "strict": _reply("The same with `strict`", {"predictions": [_ACCEPTED, _REFUSED, _UNREADABLE]}),
+}
+
+
+def add_replies(api: dict[str, Any]) -> dict[str, Any]:
+    """Add examples of good replies to the description that the framework made; by itself it drops nulls from them."""
+    for path, shown in (("/predict", _PREDICTION_EXAMPLES), ("/predict/batch", _PREDICTIONS_EXAMPLES)):
+        api["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["examples"] = shown
+    return api

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
+from app.errors import BlankImage
 from app.http import examples, schemas
 from app.http.admin import ADMIN
 from app.http.dependencies import Services, Snapshot
@@ -19,6 +20,7 @@ from app.http.predictions import answer, content_type, in_thread, read_upload
 from app.http.retraining import shown_time
 from app.http.uploads import File, parse_labelled
 from app.retraining.feedback import Correction, Example, describe, png
+from app.vision.digit import BLANK
 
 router = APIRouter(tags=["feedback"])
 
@@ -47,10 +49,12 @@ async def give_feedback(request: Request, response: Response, services: Services
     """
     body = await read_body(request, services["settings"].max_body)
     upload, label = parse_labelled(body, content_type(request))
-    image = await in_thread(services, lambda: read_upload(upload, services["settings"].max_pixels))
-    probabilities = (await answer(request, live, image[None]))[0]
+    sight = await in_thread(services, lambda: read_upload(upload, services["settings"].max_pixels))
+    if sight.doubt == "blank":  # there is nothing to learn from it
+        raise BlankImage(BLANK)
+    probabilities = (await answer(request, live, sight.image[None]))[0]
     example = Example(
-        seen=image,
+        seen=sight.image,
         sent=upload.content if isinstance(upload, File) else upload.brightness.tobytes(),
         sent_type=_plain(upload.media_type) if isinstance(upload, File) else "pixels",
         prediction=int(probabilities.argmax()),

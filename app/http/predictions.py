@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.errors import DigitsError, ImageError
-from app.http import examples, problems, schemas
+from app.http import declining, examples, problems
 from app.http.dependencies import State, services_of, snapshot_of
 from app.http.limits import read_body
 from app.http.uploads import File, Upload, parse_many, parse_one
@@ -22,9 +22,8 @@ from app.inference.engine import Probabilities
 from app.inference.live import Live
 from app.vision.decode import open_image
 from app.vision.digit import SIDE
-from app.vision.read import read, read_grey, read_image
+from app.vision.read import Sight, read, read_grey, read_image
 
-Image = NDArray[np.uint8]  # (28, 28)
 T = TypeVar("T")
 
 router = APIRouter(tags=["predictions"])
@@ -41,7 +40,7 @@ CHUNK = 32
     "/predict",
     summary="Read one digit",
     openapi_extra=examples.PREDICT,
-    responses=examples.responses(schemas.Prediction, "A digit", 413, 415, 422, *examples.BUSY),
+    responses=examples.PREDICTION,
     response_class=Response,
 )
 async def predict(request: Request) -> Response:
@@ -50,40 +49,53 @@ async def predict(request: Request) -> Response:
 
     PNG, JPEG, WebP, BMP, GIF (first frame) and TIFF (first page) of any size and colour are read. A 28x28 grey
     image on a dark ground, as MNIST has them, goes to the network unchanged.
+
+    Every picture that can be opened gets its digit and probabilities. Where `accepted` is false, do not rely on them:
+    `reason` says whether the picture is blank, shows no digit or several, or leaves the network unsure. With
+    `?strict=true` such a picture is an error.
     """
     services, live = services_of(request), snapshot_of(request)
     live.batcher.admit()  # what is refused should cost little
+    strict = declining.is_strict(request)
     body = await read_body(request, services["settings"].max_body)
-    image = await _read_one(body, content_type(request), services)
-    probabilities = await answer(request, live, image[None])
-    return _reply(live, _reading(probabilities[0]))
+    sight = await _read_one(body, content_type(request), services)
+    probabilities = (await answer(request, live, sight.image[None]))[0]
+    reason = _judge(sight, probabilities, live, services)
+    if strict and reason:
+        raise declining.error(reason, probabilities)
+    return _reply(live, _reading(probabilities, reason))
 
 
 @router.post(
     "/predict/batch",
     summary="Read many digits",
     openapi_extra=examples.PREDICT_BATCH,
-    responses=examples.responses(
-        schemas.Predictions, "A digit or an error for each image, in order", 413, 415, 422, *examples.BUSY
-    ),
+    responses=examples.PREDICTIONS,
     response_class=Response,
 )
 async def predict_batch(request: Request) -> Response:
     """Send many pictures: as several form fields `file`, in base64 as `{"images": ["…", …]}`, as numbers,
     `{"pixels": [[[…], …], …]}`, or as `application/octet-stream`, 784 bytes an image: 28 rows of 28, 0 for the ground
     and 255 for ink. An image that cannot be read becomes an entry with its `error`; the others are answered all the
-    same.
+    same. With `?strict=true` an answer that is not accepted is an error, too.
     """
     services, live = services_of(request), snapshot_of(request)
     live.batcher.admit()
+    strict = declining.is_strict(request)
     body = await read_body(request, services["settings"].max_body)
     found = await _read_many(body, content_type(request), services)
-    images = [image for image in found if not isinstance(image, DigitsError)]
-    rows = iter(await answer(request, live, np.stack(images)) if images else ())
-    entries = [
-        {"error": problems.describe(image).body(str(image))} if isinstance(image, DigitsError) else _reading(next(rows))
-        for image in found
-    ]
+    images = [sight.image for sight in found if isinstance(sight, Sight)]
+    rows: Iterator[NDArray[np.float32]] = iter(await answer(request, live, np.stack(images)) if images else ())
+    entries = []
+    for sight in found:
+        if isinstance(sight, DigitsError):
+            entries.append(_failure(sight))
+            continue
+        probabilities = next(rows)
+        reason = _judge(sight, probabilities, live, services)
+        entries.append(
+            _failure(declining.error(reason, probabilities)) if strict and reason else _reading(probabilities, reason)
+        )
     return _reply(live, {"predictions": entries})
 
 
@@ -119,7 +131,7 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "")
 
 
-async def _read_one(body: bytes, content_type: str, services: State) -> Image:
+async def _read_one(body: bytes, content_type: str, services: State) -> Sight:
     max_pixels = services["settings"].max_pixels
     if len(body) > INLINE_BYTES:
         return await in_thread(services, lambda: read_upload(parse_one(body, content_type), max_pixels))
@@ -132,12 +144,12 @@ async def _read_one(body: bytes, content_type: str, services: State) -> Image:
     return read_upload(upload, max_pixels)
 
 
-async def _read_many(body: bytes, content_type: str, services: State) -> list[Image | DigitsError]:
+async def _read_many(body: bytes, content_type: str, services: State) -> list[Sight | DigitsError]:
     settings = services["settings"]
     uploads = await in_thread(services, lambda: parse_many(body, content_type, settings.max_batch))
     chunks = [uploads[start : start + CHUNK] for start in range(0, len(uploads), CHUNK)]
     tasks = [in_thread(services, partial(_read_chunk, chunk, settings.max_pixels)) for chunk in chunks]
-    return [image for chunk in await asyncio.gather(*tasks) for image in chunk]
+    return [sight for chunk in await asyncio.gather(*tasks) for sight in chunk]
 
 
 def in_thread(services: State, function: Callable[[], T]) -> Awaitable[T]:
@@ -145,27 +157,45 @@ def in_thread(services: State, function: Callable[[], T]) -> Awaitable[T]:
     return asyncio.get_running_loop().run_in_executor(services["decoders"], function)
 
 
-def _read_chunk(uploads: list[Upload | DigitsError], max_pixels: int) -> list[Image | DigitsError]:
+def _read_chunk(uploads: list[Upload | DigitsError], max_pixels: int) -> list[Sight | DigitsError]:
     return [_read_or_error(upload, max_pixels) for upload in uploads]
 
 
-def _read_or_error(upload: Upload | DigitsError, max_pixels: int) -> Image | DigitsError:
+def _read_or_error(upload: Upload | DigitsError, max_pixels: int) -> Sight | DigitsError:
     try:
         return upload if isinstance(upload, DigitsError) else read_upload(upload, max_pixels)
     except ImageError as error:
         return error
 
 
-def read_upload(upload: Upload, max_pixels: int) -> Image:
-    """What the network reads of an upload, uint8 (28, 28). Raises an ImageError."""
+def read_upload(upload: Upload, max_pixels: int) -> Sight:
+    """What can be seen on an upload. Raises an ImageError."""
     if isinstance(upload, File):
         return read(upload.content, max_pixels, upload.media_type)
     return read_grey(upload.brightness)
 
 
-def _reading(probabilities: NDArray[np.float32]) -> dict[str, Any]:
+def _judge(sight: Sight, probabilities: NDArray[np.float32], live: Live, services: State) -> declining.Reason | None:
+    """Why the answer is not accepted, which is counted; None where it is."""
+    reason = declining.reason(sight, probabilities, live.card.threshold)
+    if reason:
+        services["metrics"].declined(reason)
+    return reason
+
+
+def _reading(probabilities: NDArray[np.float32], reason: declining.Reason | None) -> dict[str, Any]:
     digit = int(probabilities.argmax())
-    return {"digit": digit, "confidence": probabilities[digit], "probabilities": probabilities}
+    return {
+        "digit": digit,
+        "confidence": probabilities[digit],
+        "accepted": reason is None,
+        "reason": reason,
+        "probabilities": probabilities,
+    }
+
+
+def _failure(error: DigitsError) -> dict[str, Any]:
+    return {"error": problems.describe(error).body(str(error))}
 
 
 def _reply(live: Live, content: dict[str, Any]) -> Response:

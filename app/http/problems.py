@@ -36,6 +36,7 @@ class Problem:
 
 PROBLEMS: dict[type[errors.DigitsError], Problem] = {
     errors.MalformedBody: Problem(422, "malformed-body", "The body is not as expected"),
+    errors.MalformedParameter: Problem(422, "invalid-parameter", "A parameter is not as expected"),
     errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),
     errors.BatchTooLarge: Problem(413, "batch-too-large", "Too many images in one call"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type", "This type of body carries no image"),
@@ -44,6 +45,9 @@ PROBLEMS: dict[type[errors.DigitsError], Problem] = {
     errors.UnsupportedImage: Problem(415, "unsupported-image", "This image format is not read here"),
     errors.TooManyPixels: Problem(413, "too-many-pixels", "The image has too many pixels"),
     errors.BlankImage: Problem(422, "blank-image", "The image is blank"),
+    errors.SeveralDigits: Problem(422, "several-digits", "There are several digits on the image"),
+    errors.NoDigit: Problem(422, "no-digit", "No digit was recognised"),
+    errors.Unsure: Problem(422, "unsure", "The digit could be another one"),
     errors.VersionNotFound: Problem(404, "version-not-found", "There is no such version"),
     errors.VersionUnusable: Problem(409, "version-unusable", "This version cannot be served"),
     errors.NotWritable: Problem(503, "models-not-writable", "The folder of the versions cannot be written"),
@@ -116,8 +120,7 @@ async def on_validation_error(request: Request, error: Exception) -> Response:
     detail = "; ".join(
         f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()
     )
-    problem = Problem(422, "invalid-parameter", "A parameter is not as expected")
-    return response(problem, detail, request.state.request_id)
+    return response(PROBLEMS[errors.MalformedParameter], detail, request.state.request_id)
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:

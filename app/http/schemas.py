@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from app.http.declining import Reason
 from training import recipes
 
 
@@ -19,6 +20,13 @@ class Reading(BaseModel):
 
     digit: int = Field(ge=0, le=9, description="The most probable digit.", examples=[7])
     confidence: float = Field(ge=0, le=1, description="Its probability.", examples=[0.9998])
+    accepted: bool = Field(description="Whether the picture was taken for that one digit.", examples=[True])
+    reason: Reason | None = Field(
+        description="Why it was not: nothing stands out from the ground (`blank`); something does, and it is no digit "
+        "(`no_digit`); there are more than one (`several_digits`); it could be one digit or another (`unsure`). Null "
+        "when accepted.",
+        examples=[None],
+    )
     probabilities: list[float] = Field(
         min_length=10,
         max_length=10,
@@ -46,7 +54,7 @@ class Problem(BaseModel):
 
 
 class Failure(BaseModel):
-    """An image of a batch that could not be read."""
+    """An image of a batch that could not be read, or with `strict` was declined."""
 
     error: Problem
 
@@ -61,6 +69,19 @@ class Metrics(BaseModel):
     correct: int = Field(examples=[9_962])
     accuracy: float = Field(examples=[0.9962])
     nll: float = Field(description="Mean negative log-likelihood of the true digit.", examples=[0.009817])
+    brier: float | None = Field(
+        None,
+        description="Mean squared distance of the probabilities to the true ones, 0 to 2; null where not measured.",
+        examples=[0.0059],
+    )
+    ece: float | None = Field(
+        None,
+        description="Expected calibration error: how far confidence is from accuracy; null where not measured.",
+        examples=[0.0021],
+    )
+    accepted: float | None = Field(
+        None, description="Share of the images that were not declined; null where not measured.", examples=[0.998]
+    )
 
 
 class Model(ModelName):

@@ -29,7 +29,7 @@ def main() -> None:
 
 def _read_or_empty(path: Path) -> NDArray[np.uint8]:
     try:
-        return read(path.read_bytes(), MAX_PIXELS)
+        return read(path.read_bytes(), MAX_PIXELS).image
     except ImageError:
         return np.zeros((SIDE, SIDE), np.uint8)
 

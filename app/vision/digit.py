@@ -47,9 +47,20 @@ SHARED_WIDTH = 0.7
 # … and the gap between them, from top to bottom, is less than this share of the main part's longer side.
 GAP = 0.25
 
+# A part is another digit on the same line when the lower of the two has at least this much of the taller one's height,
+# and they share as much of its rows …
+ALIKE = 0.7
 
-def isolate(ink: Levels) -> Grey:
-    """Keep the digit's ink and empty everything else: float32 (height, width), 0 to 255.
+# … and it stands beside the digit, not over it: they share at most this much of the narrower one's width.
+OVERLAP = 0.3
+
+# Wider than high by more than this are several digits that touch. Single ones come to 1.75: a 5 with a long top stroke.
+WIDEST = 1.8
+
+
+def isolate(ink: Levels) -> tuple[Grey, bool]:
+    """Keep the digit's ink and empty everything else: float32 (height, width), 0 to 255. And whether there are several
+    digits, of which this is one.
 
     Strong ink (over Otsu's threshold) says what can be part of the digit; what fades out of it stays, and the soft
     edges, so that grey levels come through. Raises BlankImage when there is no ink.
@@ -67,8 +78,10 @@ def isolate(ink: Levels) -> Grey:
     stroked = ink > soft + FADED * (strong - soft)
     edged = running_most(stroked, 2 * max(2, round(EDGE_WIDTH * max(ink.shape))) + 1)
     parts = components(without_rules(ink > soft, ink > strong) & edged)
-    digit = parts.mask(belonging(parts, parts.most(ink) > strong))
-    return np.where(digit, np.maximum(ink - np.float32(grain), 0), 0)
+    standing = parts.most(ink) > strong
+    belongs = belonging(parts, standing)
+    several = has_company(parts, belongs, standing & ~belongs)
+    return np.where(parts.mask(belongs), np.maximum(ink - np.float32(grain), 0), 0), several
 
 
 def belonging(parts: Components, strong: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -92,6 +105,29 @@ def belonging(parts: Components, strong: NDArray[np.bool_]) -> NDArray[np.bool_]
     whole = (parts.contact == 0) | (parts.contact[main] > 0)
     result: NDArray[np.bool_] = strong & near & whole & (parts.area >= SPECK * parts.area[main])
     return result
+
+
+def has_company(parts: Components, digit: NDArray[np.bool_], others: NDArray[np.bool_]) -> bool:
+    """Whether there are several digits: others beside the one that was found, or several that touch taken for one.
+
+    digit, others: which parts make it up, one at least, and which may be another. Where the digit is whole, one that
+    the border cuts is none: neighbours stay when a digit is cut out of a page.
+    """
+    top, bottom = int(parts.top[digit].min()), int(parts.bottom[digit].max())
+    left, right = int(parts.left[digit].min()), int(parts.right[digit].max())
+    height, width = bottom - top, right - left
+    if width > WIDEST * height:
+        return True
+    others = others & (parts.bottom - parts.top >= ALIKE * height)  # of many parts, few are left to look at closely
+    if not others.any():
+        return False
+    tops, bottoms, lefts, rights = parts.top[others], parts.bottom[others], parts.left[others], parts.right[others]
+    heights, widths = bottoms - tops, rights - lefts
+    alike = height >= ALIKE * heights
+    on_line = np.minimum(bottoms, bottom) - np.maximum(tops, top) >= ALIKE * np.minimum(heights, height)
+    beside = np.minimum(rights, right) - np.maximum(lefts, left) <= OVERLAP * np.minimum(widths, width)
+    whole = (parts.contact[others] == 0) | parts.contact[digit].any()
+    return bool((alike & on_line & beside & whole).any())
 
 
 def _mean(occurrences: NDArray[np.int64]) -> float:

@@ -1,7 +1,8 @@
 """The whole way from bytes to what the network reads."""
 
+from typing import Literal, NamedTuple
+
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import BlankImage
@@ -15,26 +16,54 @@ DARKEST_GROUND = 16
 # A digit whose longer side has fewer pixels than this, twice those of the box, is looked at more closely.
 ENOUGH = 2 * BOX
 
+Doubt = Literal["blank", "several_digits"]
 
-def read(content: bytes, max_pixels: int, media_type: str | None = None) -> NDArray[np.uint8]:
-    """The bytes of a picture to uint8 (28, 28), ground 0 and ink up to 255. Raises an ImageError."""
+
+class Sight(NamedTuple):
+    """What can be seen on a picture.
+
+    image: what the network reads, uint8 (28, 28), ground 0 and ink up to 255; empty where the picture is blank.
+    doubt: what speaks against its showing one digit; None where nothing does.
+    """
+
+    image: Levels
+    doubt: Doubt | None = None
+
+
+_EMPTY = np.zeros((SIDE, SIDE), np.uint8)
+_EMPTY.flags.writeable = False  # many hold it
+_BLANK = Sight(_EMPTY, "blank")
+
+
+def read(content: bytes, max_pixels: int, media_type: str | None = None) -> Sight:
+    """What can be seen on a picture, from its bytes. Raises an ImageError, but no BlankImage."""
     return read_image(open_image(content, max_pixels, media_type))
 
 
-def read_image(image: Image.Image) -> NDArray[np.uint8]:
-    """An opened picture to uint8 (28, 28). Raises NotAnImage or BlankImage."""
+def read_image(image: Image.Image) -> Sight:
+    """The same of an opened picture. Raises NotAnImage."""
     picture = decode(image)
     if picture.size == (SIDE, SIDE):
         return _read_small(grey(picture))
-    found = _find(within(picture, WORKING_SIDE))
-    closer = _around(found, picture)
-    return normalise(found if closer is None else _find(within(closer, WORKING_SIDE)))
+    try:
+        found, several = _find(within(picture, WORKING_SIDE))
+        closer = _around(found, picture)
+        if closer is not None:
+            found, _ = _find(within(closer, WORKING_SIDE))  # where a neighbour would be cut
+    except BlankImage:
+        return _BLANK
+    return _sight(found, several)
 
 
-def _find(view: Image.Image) -> Grey:
-    """The ink of the digit alone. Raises BlankImage."""
+def _sight(found: Grey, several: bool) -> Sight:
+    return Sight(normalise(found), "several_digits" if several else None)
+
+
+def _find(view: Image.Image) -> tuple[Grey, bool]:
+    """The ink of the digit alone, and whether there are several digits. Raises BlankImage."""
     brightness = grey(view)
-    _refuse_blank(brightness)
+    if _is_blank(brightness):
+        raise BlankImage(BLANK)
     return isolate(ink(brightness))
 
 
@@ -55,24 +84,27 @@ def _around(found: Grey, picture: Image.Image) -> Image.Image | None:
     return picture.crop((max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)))
 
 
-def read_grey(brightness: Grey) -> NDArray[np.uint8]:
-    """Float32 (28, 28), 0 to 255, to what the network reads: as it is on a dark ground, as MNIST has it.
+def read_grey(brightness: Grey) -> Sight:
+    """What can be seen on float32 (28, 28), 0 to 255: on a dark ground, as MNIST has it, the network reads it as it is.
 
-    On a light ground it is read like any other picture. Raises BlankImage.
+    On a light ground it is read like any other picture.
     """
     return _read_small(np.rint(brightness).astype(np.uint8))
 
 
-def _read_small(brightness: Levels) -> NDArray[np.uint8]:
-    _refuse_blank(brightness)
+def _read_small(brightness: Levels) -> Sight:
+    if _is_blank(brightness):
+        return _BLANK
     if _is_like_mnist(brightness):
-        return brightness
-    return normalise(isolate(ink(brightness)))
+        return Sight(brightness)  # whether there are several digits is for the network to tell
+    try:
+        return _sight(*isolate(ink(brightness)))
+    except BlankImage:
+        return _BLANK
 
 
-def _refuse_blank(brightness: Levels) -> None:
-    if int(brightness.max()) - int(brightness.min()) < FAINTEST:
-        raise BlankImage(BLANK)
+def _is_blank(brightness: Levels) -> bool:
+    return int(brightness.max()) - int(brightness.min()) < FAINTEST
 
 
 def _is_like_mnist(brightness: Levels) -> bool:

@@ -144,10 +144,12 @@ def test_decompression_bombs(client: httpx.Client, size: tuple[int, int]) -> Non
     check(client.post("/predict", files={"file": png_header(*size)}), 413, "pixels", "smaller")
 
 
-def test_blank_images(client: httpx.Client) -> None:
-    for color in ("white", "black", (90, 90, 90)):
-        check(client.post("/predict", files={"file": encode(draw(1, ground=color, ink=color))}), 422, "blank")
-    check(client.post("/predict", json={"pixels": [[0] * 28] * 28}), 422, "blank")
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+@pytest.mark.parametrize("said", ["yes", "", "2", "truefalse", "%00", "%ff", "tru\u00e9", "x" * 1000])
+def test_strict_is_true_or_false(client: httpx.Client, path: str, said: str) -> None:
+    reply = client.post(f"{path}?strict={said}", files={"file": SEVEN})
+    assert check(reply, 422, "strict=true", "strict=false")["type"] == "urn:digits:problem:invalid-parameter"
+    assert len(reply.json()["detail"]) < 200
 
 
 def test_too_many_images_in_a_batch(client: httpx.Client) -> None:

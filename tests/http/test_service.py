@@ -2,11 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests import versions as made
 from tests.conftest import SHIPPED, Start
 from tests.http.test_bad_input import check
 from tests.http.test_predictions import SEVEN
@@ -27,6 +29,25 @@ def test_a_version_shows_its_card(client: httpx.Client) -> None:
     assert model["serving"] is True
     assert model["card"]["files"] == versions.card_of(SHIPPED / str(number)).files
     assert model["recipe"] == model["card"]["recipe"]["name"]
+
+
+def test_figures_are_listed_and_long_lists_are_in_the_card(tmp_path: Path, start_server: Start) -> None:
+    models = made.shipped(tmp_path / "digits")
+    number = versions.current(models)
+    short = {"images": 2, "correct": 1, "accuracy": 0.5, "nll": 0.7, "brier": 0.4, "ece": 0.1, "accepted": 0.5}
+    long = {
+        "precision": [0.5, *[None] * 9],
+        "recall": [1.0, *[None] * 9],
+        "confusion": [[0] * 10] * 10,
+        "reliability": [[1, 0.5, 0.5], *[[0, None, None]] * 9],
+    }
+    made.describe(models / str(number), metrics={"test": short | long})
+    url = start_server(DIGITS_MODELS=str(models), DIGITS_WORKER="external").url
+    listed = next(model for model in httpx.get(f"{url}/models").json()["models"] if model["version"] == number)
+    assert listed["metrics"] == {"test": short}
+    detail = httpx.get(f"{url}/models/{number}").json()
+    assert detail["metrics"] == {"test": short}
+    assert detail["card"]["metrics"] == {"test": short | long}
 
 
 def test_versions_that_do_not_exist(client: httpx.Client) -> None:

@@ -1,0 +1,260 @@
+"""Answers that are not accepted: what they say, what strict calls make of them, and that they are counted."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel
+
+from app.http import schemas
+from app.inference.confidence import TWO_READINGS, doubt
+from app.inference.engine import OpenVinoEngine
+from tests import versions as made
+from tests.conftest import SHIPPED, Start
+from tests.http.test_bad_input import check
+from tests.http.test_predictions import SEVEN, check_reading, pixels
+from tests.http.test_service import metric
+from tests.samples import base64_of, draw, encode, handwritten
+from tests.vision.test_several import row
+from training import versions
+
+THRESHOLD = 0.9
+
+BLANK = encode(Image.new("L", (60, 40), 255))
+SEVERAL = encode(row(4, 7))
+EMPTY_PIXELS = [[0] * 28] * 28
+
+
+@pytest.fixture(scope="module")
+def careful(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of versions; the one that serves has a threshold."""
+    models = made.shipped(tmp_path_factory.mktemp("careful") / "digits")
+    made.describe(models / str(versions.current(models)), threshold=THRESHOLD)
+    return models
+
+
+@pytest.fixture
+def service(careful: Path, start_server: Start) -> Iterator[httpx.Client]:
+    server = start_server(DIGITS_MODELS=str(careful), DIGITS_WORKER="external")
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+def picture(fits: Callable[[NDArray[np.float32]], bool]) -> bytes:
+    """Digits one upon the other, of which the network says what fits: its probabilities come largest first."""
+    random = np.random.default_rng(0)
+    engine = OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+    for _ in range(5000):
+        layers = [handwritten(int(digit), random) for digit in random.integers(0, 10, 2)]
+        image: NDArray[np.uint8] = np.maximum(*layers)
+        if fits(np.sort(engine.predict(image[None])[0])[::-1]):
+            return encode(image)
+    raise AssertionError("no such picture")
+
+
+@pytest.fixture(scope="module")
+def hesitant() -> bytes:
+    """A picture that leaves the network between two digits."""
+    return picture(lambda found: bool(0.4 < found[0] < 0.8 and found[0] + found[1] > TWO_READINGS + 0.05))
+
+
+@pytest.fixture(scope="module")
+def unknown() -> bytes:
+    """One in which it recognises nothing."""
+    return picture(lambda found: bool(found[0] + found[1] < TWO_READINGS - 0.05))
+
+
+def post(client: httpx.Client, content: bytes, strict: str | None = None) -> httpx.Response:
+    return client.post("/predict", files={"file": content}, params={"strict": strict} if strict else None)
+
+
+def declined(reading: dict[str, Any], reason: str) -> None:
+    """It has all that an answer has."""
+    check_reading(reading)
+    assert (reading["accepted"], reading["reason"]) == (False, reason)
+
+
+def test_a_digit_is_accepted(client: httpx.Client) -> None:
+    for strict in (None, "true", "1", "false", "0", "True"):
+        reading = post(client, SEVEN, strict).json()
+        assert (reading["digit"], reading["accepted"], reading["reason"]) == (7, True, None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"files": {"file": BLANK}},
+        {"files": {"file": encode(draw(1, ground="black", ink="black"))}},
+        {"files": {"file": encode(np.zeros((28, 28), np.uint8))}},
+        {"json": {"image": base64_of(BLANK)}},
+        {"json": {"pixels": EMPTY_PIXELS}},
+        {"json": {"pixels": [[200] * 28] * 28}},
+    ],
+)
+def test_a_blank_picture(client: httpx.Client, body: dict[str, Any]) -> None:
+    """Its probabilities are those of an empty image."""
+    reply = client.post("/predict", **body)
+    assert reply.status_code == 200
+    declined(reply.json(), "blank")
+    expected = made.answer(SHIPPED, versions.current(SHIPPED), np.zeros((28, 28), np.uint8))
+    assert reply.json()["probabilities"] == pytest.approx(expected.tolist(), abs=1e-6)
+    problem = check(client.post("/predict?strict=true", **body), 422, "blank", "send one with a digit")
+    assert problem["type"] == "urn:digits:problem:blank-image"
+
+
+def test_several_digits(client: httpx.Client) -> None:
+    declined(post(client, SEVERAL).json(), "several_digits")
+    problem = check(post(client, SEVERAL, "1"), 422, "several digits", "one at a time")
+    assert problem["type"] == "urn:digits:problem:several-digits"
+    assert post(client, SEVERAL, "0").status_code == 200
+
+
+def test_a_version_without_a_threshold_is_sure_of_all(
+    tmp_path: Path, start_server: Start, hesitant: bytes, unknown: bytes
+) -> None:
+    models = made.shipped(tmp_path / "digits")
+    made.describe(models / str(versions.current(models)), threshold=None)
+    server = start_server(DIGITS_MODELS=str(models), DIGITS_WORKER="external")
+    for content in (hesitant, unknown):
+        reading = httpx.post(f"{server.url}/predict?strict=true", files={"file": content}).json()
+        assert (reading["accepted"], reading["reason"]) == (True, None)
+
+
+def test_what_the_network_is_unsure_of(service: httpx.Client, hesitant: bytes) -> None:
+    reading = post(service, hesitant).json()
+    declined(reading, "unsure")
+    first, second = np.argsort(reading["probabilities"])[::-1][:2]
+    problem = check(post(service, hesitant, "true"), 422, f"a {first} or a {second}")
+    assert problem["type"] == "urn:digits:problem:unsure"
+
+
+def test_what_the_network_does_not_know(service: httpx.Client, unknown: bytes) -> None:
+    declined(post(service, unknown).json(), "no_digit")
+    problem = check(post(service, unknown, "true"), 422, "no digit")
+    assert problem["type"] == "urn:digits:problem:no-digit"
+
+
+def test_what_can_be_seen_comes_first(service: httpx.Client) -> None:
+    """Whatever the network thinks of it."""
+    declined(post(service, BLANK).json(), "blank")
+    declined(post(service, SEVERAL).json(), "several_digits")
+
+
+def test_a_batch(service: httpx.Client, hesitant: bytes, unknown: bytes) -> None:
+    contents = [SEVEN, BLANK, b"hello", SEVERAL, hesitant, SEVEN, unknown]
+    files = [("file", content) for content in contents]
+    expected = [None, "blank", "error", "several_digits", "unsure", None, "no_digit"]
+    reply = service.post("/predict/batch", files=files)
+    entries = reply.json()["predictions"]
+    assert [entry.get("reason", "error") for entry in entries] == expected
+    assert [entry["accepted"] for entry in entries if "accepted" in entry] == [reason is None for reason in expected
+                                                                               if reason != "error"]  # fmt: skip
+    for entry in entries:
+        if "error" not in entry:
+            check_reading(entry)
+
+    strict = service.post("/predict/batch?strict=true", files=files)
+    assert strict.status_code == 200
+    entries = strict.json()["predictions"]
+    assert [list(entry) == ["error"] for entry in entries] == [reason is not None for reason in expected]
+    assert [entries[place]["digit"] for place in (0, 5)] == [7, 7]
+    kinds = [entry["error"]["type"].rpartition(":")[2] for entry in entries if "error" in entry]
+    assert kinds == ["blank-image", "not-an-image", "several-digits", "unsure", "no-digit"]
+    schemas.Predictions.model_validate(reply.json())
+    schemas.Predictions.model_validate(strict.json())
+
+
+def test_a_batch_of_numbers(client: httpx.Client) -> None:
+    images = np.array([pixels(), EMPTY_PIXELS], np.uint8)
+    raw = {"content": images.tobytes(), "headers": {"content-type": "application/octet-stream"}}
+    for body in ({"json": {"pixels": images.tolist()}}, raw):
+        first, second = client.post("/predict/batch", **body).json()["predictions"]  # type: ignore[arg-type]
+        assert (first["digit"], first["accepted"]) == (7, True)
+        declined(second, "blank")
+        first, second = client.post("/predict/batch?strict=1", **body).json()["predictions"]  # type: ignore[arg-type]
+        assert first["accepted"]
+        assert second["error"]["status"] == 422
+
+
+def test_a_batch_of_blank_images_alone(client: httpx.Client) -> None:
+    for strict in ("true", "false"):
+        reply = client.post(f"/predict/batch?strict={strict}", files=[("file", BLANK)] * 3)
+        assert reply.status_code == 200
+        assert len(reply.json()["predictions"]) == 3
+
+
+def test_declined_pictures_are_counted(service: httpx.Client, hesitant: bytes, unknown: bytes) -> None:
+    def counts() -> dict[str, float]:
+        text = service.get("/metrics").text
+        names = ("blank", "no_digit", "several_digits", "unsure")
+        for name in names:
+            assert f'digits_declined_total{{reason="{name}"}}' in text  # from the start
+        return {name: metric(text, f'digits_declined_total{{reason="{name}"}}') for name in names}
+
+    assert set(counts().values()) == {0.0}
+    post(service, SEVEN)
+    assert set(counts().values()) == {0.0}
+    post(service, BLANK)
+    post(service, BLANK, "true")
+    post(service, hesitant)
+    service.post("/predict/batch", files=[("file", content) for content in (BLANK, SEVERAL, SEVERAL, unknown, SEVEN)])
+    assert counts() == {"blank": 3, "no_digit": 1, "several_digits": 2, "unsure": 1}
+
+
+def test_other_parameters_are_ignored(client: httpx.Client) -> None:
+    assert client.post("/predict?verbose=yes&x", files={"file": BLANK}).status_code == 200
+    assert client.post("/predict?verbose=yes&strict=true", files={"file": BLANK}).status_code == 422
+
+
+@pytest.mark.parametrize(("path", "model"), [("/predict", schemas.Prediction), ("/predict/batch", schemas.Predictions)])
+def test_they_are_documented(client: httpx.Client, path: str, model: type[BaseModel]) -> None:
+    operation = client.get("/openapi.json").json()["paths"][path]["post"]
+    (strict,) = operation["parameters"]
+    assert (strict["name"], strict["in"], strict["schema"]["type"]) == ("strict", "query", "boolean")
+    assert strict["description"]
+    shown = operation["responses"]["200"]["content"]["application/json"]
+    assert shown["schema"]["$ref"].endswith(model.__name__)
+    for example in shown["examples"].values():
+        model.model_validate(example["value"])
+        for reading in example["value"].get("predictions", [example["value"]]):
+            if "error" not in reading:
+                check_reading(reading)
+    refused = operation["responses"]["422"]["content"]["application/problem+json"]["examples"]
+    expected = {"malformed-body", "invalid-parameter"}
+    if path == "/predict":
+        assert set(shown["examples"]) == {"accepted", "blank", "no_digit", "several_digits", "unsure"}
+        expected |= {"blank-image", "no-digit", "several-digits", "unsure"}
+    assert set(refused) == expected
+    for slug, example in refused.items():
+        assert example["value"]["type"] == f"urn:digits:problem:{slug}"
+
+
+def probabilities(*largest: float) -> NDArray[np.float32]:
+    """Ten of them: these, and the rest in equal parts."""
+    rest = (1 - sum(largest)) / (10 - len(largest))
+    return np.array([*largest, *[rest] * (10 - len(largest))], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [
+        ((0.95,), None),
+        ((0.9,), None),  # as much as the threshold
+        ((0.89,), "unsure"),
+        ((0.5, 0.45), "unsure"),
+        ((0.45, 0.3), "unsure"),
+        ((0.4, 0.25), "no_digit"),
+        ((0.6,), "no_digit"),
+        ((0.1,), "no_digit"),
+    ],
+)
+def test_the_two_likeliest_part_hesitation_from_ignorance(largest: tuple[float, ...], expected: str | None) -> None:
+    for shift in range(10):
+        rolled = np.roll(probabilities(*largest), shift)
+        assert doubt(rolled, 0.9) == expected
+        assert doubt(rolled, None) is None
