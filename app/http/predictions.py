@@ -48,7 +48,7 @@ async def predict(request: Request) -> Response:
     `{"image": "…"}`, or as 28 rows of 28 numbers, `{"pixels": [[…], …]}`, 0 for the ground and 255 for ink.
 
     PNG, JPEG, WebP, BMP, GIF (first frame) and TIFF (first page) of any size and colour are read. A 28x28 grey
-    image on a dark ground, as MNIST has them, goes to the network unchanged.
+    image on a dark ground, placed as in MNIST, goes to the network unchanged.
 
     Every picture that can be opened gets its digit and probabilities. Where `accepted` is false, do not rely on them:
     `reason` says whether the picture is blank, shows no digit or several, or leaves the network unsure. With

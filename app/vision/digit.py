@@ -58,6 +58,14 @@ OVERLAP = 0.3
 WIDEST = 1.8
 
 
+# A box of ink is a plate with a digit cut out of it when this much of its outline is ink, and this much of all of
+# it: a plain bar is fuller.
+PLATE_OUTLINE, PLATE_FILLED, PLATE_FULL = 0.85, 0.5, 0.97
+
+# The hole of a rectangular 0 is a box itself, wider than a 1 on a plate.
+HOLE_FILLED, HOLE_WIDTH = 0.85, 0.35
+
+
 def isolate(ink: Levels) -> tuple[Grey, bool]:
     """Keep the digit's ink and empty everything else: float32 (height, width), 0 to 255. And whether there are several
     digits, of which this is one.
@@ -128,6 +136,22 @@ def has_company(parts: Components, digit: NDArray[np.bool_], others: NDArray[np.
     beside = np.minimum(rights, right) - np.maximum(lefts, left) <= OVERLAP * np.minimum(widths, width)
     whole = (parts.contact[others] == 0) | parts.contact[digit].any()
     return bool((alike & on_line & beside & whole).any())
+
+
+def plate(ink: Grey) -> tuple[slice, slice] | None:
+    """Rows and columns of a filled box that has its digit in the colour of the paper; None where there is none."""
+    inked = ink > 0
+    rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
+    place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    box = inked[place]
+    if not PLATE_FILLED < box.mean() < PLATE_FULL:
+        return None
+    if np.concatenate([box[0], box[-1], box[:, 0], box[:, -1]]).mean() < PLATE_OUTLINE:
+        return None
+    hole = ~box
+    tall, wide = np.count_nonzero(hole.any(axis=1)), np.count_nonzero(hole.any(axis=0))
+    is_nought = np.count_nonzero(hole) > HOLE_FILLED * tall * wide and wide > HOLE_WIDTH * box.shape[1]
+    return None if is_nought else place
 
 
 def _mean(occurrences: NDArray[np.int64]) -> float:

@@ -7,14 +7,21 @@ from PIL import Image
 
 from app.errors import BlankImage
 from app.vision.decode import open_image
-from app.vision.digit import BLANK, BOX, SIDE, isolate, normalise
-from app.vision.ink import FAINTEST, WORKING_SIDE, Grey, Levels, decode, grey, ink, within
+from app.vision.digit import BLANK, BOX, SIDE, isolate, normalise, plate
+from app.vision.ink import FAINTEST, WORKING_SIDE, Grey, Levels, counts, decode, grey, ink, quantile, within
 
 # MNIST's ground is 0; a 28x28 picture on a greyer one was not made like it and is read like any other.
 DARKEST_GROUND = 16
 
+# The digits of MNIST are 20 pixels high or wide, 13 in 60,000 are 19, and their centre of mass is less than one pixel
+# from the middle. What is smaller, or farther off than this, was not made like them.
+OFF_CENTRE = 1.5
+
 # A digit whose longer side has fewer pixels than this, twice those of the box, is looked at more closely.
 ENOUGH = 2 * BOX
+
+# On 28x28, ink that is nowhere this much (of 255) over its ground is the grain of empty paper.
+COARSEST_GRAIN = 40
 
 Doubt = Literal["blank", "several_digits"]
 
@@ -64,7 +71,18 @@ def _find(view: Image.Image) -> tuple[Grey, bool]:
     brightness = grey(view)
     if _is_blank(brightness):
         raise BlankImage(BLANK)
-    return isolate(ink(brightness))
+    return _isolate(brightness)
+
+
+def _isolate(brightness: Levels) -> tuple[Grey, bool]:
+    """The same, of what is not blank. A digit on a plate is looked for on the plate alone."""
+    found, several = isolate(ink(brightness))
+    place = plate(found)
+    if place is None:
+        return found, several
+    on_plate = np.zeros_like(found)
+    on_plate[place], several = isolate(ink(brightness[place]))
+    return on_plate, several
 
 
 def _around(found: Grey, picture: Image.Image) -> Image.Image | None:
@@ -95,19 +113,45 @@ def read_grey(brightness: Grey) -> Sight:
 def _read_small(brightness: Levels) -> Sight:
     if _is_blank(brightness):
         return _BLANK
-    if _is_like_mnist(brightness):
-        return Sight(brightness)  # whether there are several digits is for the network to tell
+    if _has_dark_border(brightness):
+        # Whether there are several digits is for the network to tell.
+        return Sight(normalise(brightness.astype(np.float32)) if _is_misplaced(brightness) else brightness)
     try:
-        return _sight(*isolate(ink(brightness)))
+        return _sight(*_isolate(brightness))
     except BlankImage:
-        return _BLANK
+        # So few pixels are too few to tell ink from coarse grain: the network sees all that there is, and knows what
+        # noise is.
+        return _stretched(ink(brightness))
+
+
+def _stretched(ink: Levels) -> Sight:
+    """All ink over its median, up to 255."""
+    over = np.maximum(ink.astype(np.float32) - quantile(counts(ink), 0.5), 0)
+    most = float(over.max())
+    return Sight(np.rint(over * (255 / most)).astype(np.uint8)) if most >= COARSEST_GRAIN else _BLANK
 
 
 def _is_blank(brightness: Levels) -> bool:
     return int(brightness.max()) - int(brightness.min()) < FAINTEST
 
 
-def _is_like_mnist(brightness: Levels) -> bool:
+def _has_dark_border(brightness: Levels) -> bool:
     """Whether more than half of the border is as dark as MNIST's ground."""
     border = np.concatenate([brightness[0], brightness[-1], brightness[1:-1, 0], brightness[1:-1, -1]])
     return 2 * int(np.count_nonzero(border <= DARKEST_GROUND)) > len(border)
+
+
+def _is_misplaced(brightness: Levels) -> bool:
+    """Whether all ink lies in a smaller box than MNIST's, or in one as large that is off the middle."""
+    inked = brightness > DARKEST_GROUND
+    rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
+    side = int(max(rows[-1] - rows[0], columns[-1] - columns[0])) + 1 if len(rows) else SIDE
+    if side > BOX + 2:
+        return False  # more than a digit as MNIST has it: a larger one, or one with noise around
+    mass = int(brightness.sum())
+    y = float(brightness.sum(axis=1) @ _PLACES) / mass
+    x = float(brightness.sum(axis=0) @ _PLACES) / mass
+    return side < BOX - 1 or max(abs(y), abs(x)) > OFF_CENTRE
+
+
+_PLACES = np.arange(SIDE) - (SIDE - 1) / 2  # of rows and columns, from the middle

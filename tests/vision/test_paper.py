@@ -130,6 +130,20 @@ def test_a_digit_that_touches_the_edge(digit: int) -> None:
 
 
 @pytest.mark.parametrize("digit", range(10))
+def test_a_light_digit_on_a_dark_plate(digit: int) -> None:
+    plate = np.full((280, 280), 0.9)
+    plate[60:220, 80:200] = 1 - page(digit, (120, 160), 0.09)
+    assert distance(read_array(photo(plate)), read_array(photo(page(digit, (120, 160), 0.09)))) < 6
+
+
+def test_a_rectangular_nought_is_no_plate() -> None:
+    nought = np.full((280, 280), 0.9)
+    nought[60:220, 90:190] = 0.1
+    nought[88:192, 118:162] = 0.9
+    assert read_array(photo(nought))[12:16, 13:15].max() < 60
+
+
+@pytest.mark.parametrize("digit", range(10))
 def test_a_small_digit_in_a_large_photo(digit: int) -> None:
     """A twentieth of the picture's width, and nearly as sharp as when it is cut out."""
     clean = page(digit, (160, 160), 0.06, 0.5)

@@ -28,8 +28,9 @@ def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 @pytest.fixture(scope="module")
 def images() -> list[NDArray[np.uint8]]:
+    """Placed as MNIST's are."""
     random = np.random.default_rng(3)
-    return [handwritten(digit, random) for digit in range(10)]
+    return [normalise(handwritten(digit, random).astype(np.float32)) for digit in range(10)]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
@@ -42,6 +43,28 @@ def test_all_of_mnist_goes_through_unchanged(mnist: Digits) -> None:
     for split in (mnist.train, mnist.test):
         for image in split.images[:: 1 if len(split) < 20_000 else 7]:
             assert np.array_equal(read_array(image), image)
+
+
+@pytest.mark.parametrize("shift", [(-3, 0), (0, 3)])
+def test_a_28x28_image_off_the_middle_is_put_there(images: list[NDArray[np.uint8]], shift: tuple[int, int]) -> None:
+    for image in images:
+        assert distance(read_array(np.roll(image, shift, (0, 1))), image) < 4
+        assert not np.array_equal(read_array(np.roll(image, shift, (0, 1))), np.roll(image, shift, (0, 1)))
+
+
+def test_a_digit_that_is_small_on_28x28_is_enlarged(images: list[NDArray[np.uint8]]) -> None:
+    for image in images:
+        small = np.zeros((28, 28), np.uint8)
+        small[7:21, 7:21] = np.asarray(Image.fromarray(image[2:26, 2:26]).resize((14, 14), Image.Resampling.LANCZOS))
+        assert distance(small, image) > 1.2 * distance(read_array(small), image)
+
+
+def test_more_than_a_digit_is_left_as_it_is(images: list[NDArray[np.uint8]]) -> None:
+    """With specks all over, the box around the ink says nothing about the digit's place."""
+    for image in images:
+        specked = image.copy()
+        specked[[1, 26, 2], [1, 2, 26]] = 200
+        assert np.array_equal(read_array(specked), specked)
 
 
 def test_an_inverted_image_comes_back_almost_the_same(mnist: Digits) -> None:
@@ -163,6 +186,17 @@ def test_blank_images_are_named_blank(size: tuple[int, int], level: int) -> None
     assert sight.image.shape == (28, 28)
     assert not sight.image.any()
     assert read_grey(np.full((28, 28), level, np.float32)).doubt == "blank"
+
+
+def test_a_digit_in_fog_is_not_blank(images: list[NDArray[np.uint8]]) -> None:
+    """On 28x28 there are too few pixels to tell a faint stroke from the grain beside it."""
+    random = np.random.default_rng(5)
+    for image in images:
+        fog = np.asarray(Image.fromarray(random.integers(40, 100, (5, 5)).astype(np.uint8)).resize((28, 28), 3))
+        foggy = fog + image * 0.4 + random.normal(0, 12, (28, 28))
+        seen = read(encode(np.clip(foggy, 0, 255).astype(np.uint8)), LIMIT)
+        assert seen.doubt is None
+        assert seen.image[image > 128].mean() > seen.image[image == 0].mean() + 20
 
 
 def test_faint_grain_on_paper_is_blank() -> None:
