@@ -66,12 +66,13 @@ PLATE_OUTLINE, PLATE_FILLED, PLATE_FULL = 0.85, 0.5, 0.97
 HOLE_FILLED, HOLE_WIDTH = 0.85, 0.35
 
 
-def isolate(ink: Levels) -> tuple[Grey, bool]:
+def isolate(ink: Levels, grainiest: float = GRAINIEST) -> tuple[Grey, bool]:
     """Keep the digit's ink and empty everything else: float32 (height, width), 0 to 255. And whether there are several
     digits, of which this is one.
 
     Strong ink (over Otsu's threshold) says what can be part of the digit; what fades out of it stays, and the soft
-    edges, so that grey levels come through. Raises BlankImage when there is no ink.
+    edges, so that grey levels come through. Raises BlankImage when there is no ink: none that is on average
+    ``grainiest`` standard deviations of the paper darker than it.
     """
     occurrences = counts(ink)
     strong = otsu(occurrences)
@@ -80,7 +81,7 @@ def isolate(ink: Levels) -> tuple[Grey, bool]:
     grain = quantile(paper, 0.5)
     spread = 1.48 * quantile(np.bincount(np.abs(np.arange(strong + 1) - grain), paper), 0.5)
     contrast = strong + 1 + _mean(stroke) - _mean(paper) if stroke.any() else 0
-    if contrast < max(FAINTEST, GRAINIEST * spread):
+    if contrast < max(FAINTEST, grainiest * spread):
         raise BlankImage(BLANK)
     soft = min(grain + max(SPREADS * spread, FAINT_EDGE * int(ink.max())), strong)
     stroked = ink > soft + FADED * (strong - soft)

@@ -33,6 +33,12 @@ DARKEST_PAPER = 64
 # Ink that is on average less than this (of 255) darker than its paper is taken for grain.
 FAINTEST = 12
 
+# Of a 28x28 picture, wider than its strokes.
+RAISED_WINDOW = 7
+
+# Bands of ground differ by this much (of 255), while their two ends differ by no more than this on average.
+BAND_CONTRAST, BAND_AGREEMENT = 128, 8
+
 # White in files of floats (the first) and of 8, 10, 12, 14, 16 and 32 bits.
 _FULL_SCALES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0, 4294967295.0)
 
@@ -162,6 +168,31 @@ def ink(brightness: Levels) -> Levels:
     paper = levels(Image.fromarray(np.minimum(closed, smooth)).resize((width, height), Image.Resampling.BILINEAR))
     darkness: Levels = np.clip(255.5 - dark_on_light * _PER_PAPER[paper], 0, 255).astype(np.uint8)
     return darkness
+
+
+def raised(brightness: Levels) -> Levels:
+    """How far each place of a small picture stands out of the ground right around it, as ink does: uint8.
+
+    The ground is estimated by opening with a window of RAISED_WINDOW pixels, and subtracted.
+    """
+    light = brightness if has_dark_ground(brightness, thumbnail(brightness)) else ~brightness
+    opened = running_most(~running_most(~light, RAISED_WINDOW), RAISED_WINDOW)
+    ground = levels(Image.fromarray(np.minimum(opened, light)).filter(ImageFilter.GaussianBlur(PAPER_SMOOTHING)))
+    return light - np.minimum(ground, light)
+
+
+def without_bands(brightness: Levels) -> Levels | None:
+    """What departs from a ground in bands that differ as much as black and white, uint8; None where it has none.
+
+    A digit across such bands is light on the dark ones and dark on the light ones. The ground is what both ends of a
+    column (row) agree on.
+    """
+    for upright in (brightness, brightness.T):
+        top, bottom = upright[0].astype(np.int16), upright[-1].astype(np.int16)
+        if np.ptp(top) >= BAND_CONTRAST and np.abs(top - bottom).mean() < BAND_AGREEMENT:
+            departure: Levels = np.abs(upright - (top + bottom) // 2).astype(np.uint8)
+            return departure if upright is brightness else departure.T
+    return None
 
 
 # 255 over the paper's brightness, for each level of it.

@@ -7,8 +7,21 @@ from PIL import Image
 
 from app.errors import BlankImage
 from app.vision.decode import open_image
-from app.vision.digit import BLANK, BOX, SIDE, isolate, normalise, plate
-from app.vision.ink import FAINTEST, WORKING_SIDE, Grey, Levels, counts, decode, grey, ink, quantile, within
+from app.vision.digit import BLANK, BOX, GRAINIEST, SIDE, isolate, normalise, plate
+from app.vision.ink import (
+    FAINTEST,
+    WORKING_SIDE,
+    Grey,
+    Levels,
+    counts,
+    decode,
+    grey,
+    ink,
+    quantile,
+    raised,
+    within,
+    without_bands,
+)
 
 # MNIST's ground is 0; a 28x28 picture on a greyer one was not made like it and is read like any other.
 DARKEST_GROUND = 16
@@ -20,7 +33,10 @@ OFF_CENTRE = 1.5
 # A digit whose longer side has fewer pixels than this, twice those of the box, is looked at more closely.
 ENOUGH = 2 * BOX
 
-# On 28x28, ink that is nowhere this much (of 255) over its ground is the grain of empty paper.
+# On 28x28, ink is cut out of its ground where it is this many of the ground's standard deviations darker …
+CLEAREST_GRAIN = 8
+
+# … and where it is not: ink that is nowhere this much (of 255) over its ground is the grain of empty paper.
 COARSEST_GRAIN = 40
 
 Doubt = Literal["blank", "several_digits"]
@@ -74,14 +90,14 @@ def _find(view: Image.Image) -> tuple[Grey, bool]:
     return _isolate(brightness)
 
 
-def _isolate(brightness: Levels) -> tuple[Grey, bool]:
+def _isolate(brightness: Levels, grainiest: float = GRAINIEST) -> tuple[Grey, bool]:
     """The same, of what is not blank. A digit on a plate is looked for on the plate alone."""
-    found, several = isolate(ink(brightness))
+    found, several = isolate(ink(brightness), grainiest)
     place = plate(found)
     if place is None:
         return found, several
     on_plate = np.zeros_like(found)
-    on_plate[place], several = isolate(ink(brightness[place]))
+    on_plate[place], several = isolate(ink(brightness[place]), grainiest)
     return on_plate, several
 
 
@@ -113,15 +129,15 @@ def read_grey(brightness: Grey) -> Sight:
 def _read_small(brightness: Levels) -> Sight:
     if _is_blank(brightness):
         return _BLANK
-    if _has_dark_border(brightness):
-        # Whether there are several digits is for the network to tell.
-        return Sight(normalise(brightness.astype(np.float32)) if _is_misplaced(brightness) else brightness)
+    on_dark = brightness if _has_dark_border(brightness) else without_bands(brightness)
+    if on_dark is not None:  # whether there are several digits is for the network to tell
+        return Sight(normalise(on_dark.astype(np.float32)) if _is_misplaced(on_dark) else on_dark)
     try:
-        return _sight(*_isolate(brightness))
+        return _sight(*_isolate(brightness, CLEAREST_GRAIN))
     except BlankImage:
         # So few pixels are too few to tell ink from coarse grain: the network sees all that there is, and knows what
         # noise is.
-        return _stretched(ink(brightness))
+        return _stretched(raised(brightness))
 
 
 def _stretched(ink: Levels) -> Sight:

@@ -199,6 +199,16 @@ def test_a_digit_in_fog_is_not_blank(images: list[NDArray[np.uint8]]) -> None:
         assert seen.image[image > 128].mean() > seen.image[image == 0].mean() + 20
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_digit_across_light_and_dark_bands(images: list[NDArray[np.uint8]], turned: bool) -> None:
+    for image in images:
+        picture = image.T if turned else image
+        banded = picture.copy()
+        banded[:, :9] = 255 - banded[:, :9]
+        banded[:, 19:] = 255 - banded[:, 19:]
+        assert distance(read_array(banded.T if turned else banded), image) < 1
+
+
 def test_faint_grain_on_paper_is_blank() -> None:
     for side in (28, 200):
         grain = np.random.default_rng(0).normal(230, 3, (side, side)).clip(0, 255).astype(np.uint8)
