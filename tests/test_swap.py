@@ -28,7 +28,7 @@ from training import versions
 IMAGE = np.array(pixels(), np.uint8)
 
 # Seconds. Two are promised; a machine that runs four servers and a test beside other work may take more.
-PATIENCE = 20
+PATIENCE = 60
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> float:
