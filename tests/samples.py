@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from app.vision.digit import normalise
+
 IMAGES = Path(__file__).parent / "images"
 
 Point = tuple[float, float]
@@ -56,7 +58,7 @@ def handwritten(digit: int, random: np.random.Generator) -> NDArray[np.uint8]:
     a, b, c, d = np.eye(2).ravel() + random.normal(0, 0.12, 4)
     x, y = 56 - np.array([[a, b], [c, d]]) @ (56, 56) + random.normal(0, 3, 2)
     picture = picture.transform((112, 112), Image.Transform.AFFINE, (a, b, x, c, d, y), Image.Resampling.BILINEAR)
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(2)).resize((28, 28), Image.Resampling.BOX))
+    return normalise(np.asarray(picture.filter(ImageFilter.GaussianBlur(2)), np.float32))
 
 
 def write_idx(folder: Path, train: int, test: int, seed: int = 0) -> Path:

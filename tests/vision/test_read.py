@@ -28,9 +28,8 @@ def distance(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 @pytest.fixture(scope="module")
 def images() -> list[NDArray[np.uint8]]:
-    """Placed as MNIST's are."""
     random = np.random.default_rng(3)
-    return [normalise(handwritten(digit, random).astype(np.float32)) for digit in range(10)]
+    return [handwritten(digit, random) for digit in range(10)]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
