@@ -91,7 +91,7 @@ def _fit(
     epochs: int,
     report: Callable[[Progress], None],
 ) -> Trained:
-    network = build(recipe, precision=precision, dropout_seed=seed)
+    network = build(recipe, precision=precision, dropout_seed=seed, unfold=True)
     if weights is not None:
         try:
             network.set_weights(sharpen(weights, recipe.temperature))
