@@ -20,8 +20,9 @@ from typing import Any
 
 import httpx
 
-from benchmarks.service import ROOT, TOKEN, Load, png
+from benchmarks.service import ROOT, TOKEN, Load
 from training import data
+from training.evaluate import png
 
 RESTRICTED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]  # noqa: S108
 RESTRICTED += ["--user", "10001", "--memory", "512m", "--network", "host", "--env", f"DIGITS_ADMIN_TOKEN={TOKEN}"]

@@ -19,8 +19,9 @@ import httpx
 import numpy as np
 import sqlalchemy as sa
 
-from benchmarks.service import Service, png
+from benchmarks.service import Service
 from training import data, versions
+from training.evaluate import png
 
 JOB = {"start": "scratch", "recipe": "dense-512", "epochs": 12, "images": 3000, "force": True}
 LATEST_SECONDS = 14.0  # about as long as such a job takes

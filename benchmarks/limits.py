@@ -14,8 +14,8 @@ import httpx
 from benchmarks import alone, machine, ours, overload, pictures, wrk
 from benchmarks.measurement import Measurement, measure, median
 from benchmarks.processes import Server
-from benchmarks.service import png
 from benchmarks.table import markdown
+from training.evaluate import png
 
 CORES = len(os.sched_getaffinity(0))
 WARM_SECONDS = 2

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import io
 import json
 import os
 import shutil
@@ -18,9 +17,9 @@ from typing import Protocol
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from benchmarks.processes import below, free_port
+from training.evaluate import png
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "token-of-the-benchmarks"  # noqa: S105  # of a service that nobody else can reach
@@ -177,12 +176,6 @@ class Load:
         times = [answer.seconds for answer in self.answers if begin <= answer.sent < end]
         p50, p99 = np.percentile(times, (50, 99)) * 1000
         return float(p50), float(p99), len(times)
-
-
-def png(image: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def accuracy(client: httpx.Client, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.service import Load, Service, accuracy, png
+from benchmarks.service import Load, Service, accuracy
 from training import data
+from training.evaluate import png
 
 CORRECTIONS = 300
 IDLE_SECONDS = 30.0

@@ -44,6 +44,10 @@ class Server:
     url: str
     log: Path
 
+    @property
+    def port(self) -> int:
+        return httpx.URL(self.url).port or 80
+
     def stop(self) -> int:
         self.process.terminate()
         return self.process.wait(30)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.processes import below
+from benchmarks.service import Load
 from tests.conftest import AUTHORISED, Server, Start
 from tests.retraining.conftest import POSTGRES, database_url  # noqa: F401  # a fixture
 from tests.samples import encode, handwritten
@@ -69,44 +69,12 @@ def find(server: Server, word: str, seconds: float = 60) -> int:
     raise AssertionError(f"no {word} below the service")
 
 
-class Load:
-    """Steady predictions from several clients; every reply is kept."""
-
-    def __init__(self, url: str, image: bytes, clients: int = 3) -> None:
-        self.failed: list[str] = []
-        self.answers: dict[int, set[tuple[float, ...]]] = {}
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(url, image)) for _ in range(clients)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _send(self, url: str, image: bytes) -> None:
-        with httpx.Client(base_url=url, timeout=30) as client:
-            while not self._ended.wait(0.02):
-                try:
-                    reply = client.post("/predict", files={"file": image})
-                    reply.raise_for_status()
-                    found = reply.json()
-                    version = found["model"]["version"]
-                    self.answers.setdefault(version, set()).add(tuple(found["probabilities"]))
-                except httpx.HTTPError as error:
-                    self.failed.append(repr(error))
-
-
 def test_the_whole_road(start_server: Start, settings: dict[str, str], models: Path) -> None:
     """Corrections, retraining, the gate, the swap, back and forth; predictions go on through all of it."""
     server = start_server(**settings)
     random = np.random.default_rng(1)
     image = encode(handwritten(3, random))
-    with client_of(server) as client, Load(server.url, image) as load:
+    with client_of(server) as client, Load(server, [image], rate=60, clients=3) as load:
         # The drawn digits upside down, which MNIST has not.
         for number in range(40):
             label = number % 10
@@ -140,8 +108,11 @@ def test_the_whole_road(start_server: Start, settings: dict[str, str], models: P
         assert rejected["version"] is None
         assert versions.current(models) == 2
     assert load.failed == []
-    assert sorted(load.answers) == [1, 2]
-    assert all(len(answers) == 1 for answers in load.answers.values())  # each version says one thing
+    # Both versions answered, and each says one thing.
+    assert sorted(version for version, _ in {(answer.version, answer.probabilities) for answer in load.answers}) == [
+        1,
+        2,
+    ]
     assert {path.name for path in models.iterdir()} == {"1", "2", "CURRENT"}
     _wait_until_empty(Path(settings["DIGITS_STATE"], "runs"))
 
