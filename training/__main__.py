@@ -285,7 +285,7 @@ def export(options: argparse.Namespace) -> None:
         digits = None
     exporting.stage(network, made, data={"test": digits.test.digest()} if digits else {})
     if digits:
-        candidate.measure(made, digits.test, "test")
+        candidate.measure(made, {"test": digits.test})
         _print_metrics(made)
     _tell_what_serves(_publish(made, options), options)
 

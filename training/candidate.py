@@ -3,15 +3,14 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from training import export, plots, versions
-from training.card import Metrics
 from training.data import Digits, Split
 from training.errors import TrainingError
-from training.evaluate import evaluate
+from training.evaluate import Evaluation, serving
 from training.feedback import Feedback, mix
 from training.fit import Trained, fit
 from training.progress import Progress
@@ -72,8 +71,8 @@ def produce(
         )
     if not done:
         assemble(trained, recipe, run, seed=seed, precision=precision, data=data, parent=parent)
-        for name, split in measured.items():
-            measure(folder, split, name)
+        if measured:
+            measure(folder, measured)
     return folder
 
 
@@ -125,18 +124,19 @@ def assemble(
     return folder
 
 
-def measure(folder: Path, split: Split, name: str) -> Metrics:
-    """Measure a staged version through the service and add the figures to its card.
+def measure(folder: Path, splits: Mapping[str, Split]) -> dict[str, Evaluation]:
+    """Measure a staged version through the service on each of the splits, and add the figures to its card.
 
     The report has the pictures of what was measured first.
     """
-    evaluation = evaluate(folder, split)
-    metrics = evaluation.metrics()
+    with serving(folder) as service:
+        found = {name: service.read(split) for name, split in splits.items()}
     card = versions.card_of(folder)
-    if not card.metrics:
-        plots.confusion(evaluation, folder / "report" / "confusion.png")
-        plots.reliability(evaluation, folder / "report" / "reliability.png")
-        plots.mistakes(evaluation, split, folder / "report" / "mistakes.png")
-    card = dataclasses.replace(card, metrics=card.metrics | {name: metrics})
-    (folder / versions.CARD).write_text(card.to_json())
-    return metrics
+    if found and not card.metrics:
+        first = next(iter(found))
+        plots.confusion(found[first], folder / "report" / "confusion.png")
+        plots.reliability(found[first], folder / "report" / "reliability.png")
+        plots.mistakes(found[first], splits[first], folder / "report" / "mistakes.png")
+    figures = {name: evaluation.metrics() for name, evaluation in found.items()}
+    (folder / versions.CARD).write_text(dataclasses.replace(card, metrics=card.metrics | figures).to_json())
+    return found

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training import versions
+from training.calibration import nll
 from training.card import Metrics
 from training.data import Split
 from training.errors import TrainingError
@@ -52,7 +53,6 @@ class Evaluation:
     def metrics(self) -> Metrics:
         """The figures for the card; what was not read counts as wrong, what was declined as what was answered."""
         probabilities = self.probabilities.astype(np.float64)
-        given = probabilities[np.arange(len(self.labels)), self.labels]
         correct = int((self.digits == self.labels).sum())
         counts, reliability = self.confusion(), self.reliability()
         right = np.diag(counts)
@@ -61,7 +61,7 @@ class Evaluation:
             images=len(self.labels),
             correct=correct,
             accuracy=correct / len(self.labels),
-            nll=round(float(-np.log(np.maximum(given, 1e-12)).mean()), 6),
+            nll=round(nll(probabilities, self.labels), 6),
             brier=round(float(((probabilities - np.eye(10)[self.labels]) ** 2).sum(axis=1).mean()), 6),
             ece=round(sum(gaps) / len(self.labels), 6),
             accepted=round(float(self.accepted.mean()), 6),
@@ -113,10 +113,10 @@ class Service:
             reply = self.client.post("/predict/batch", files=files).raise_for_status()
             entries += reply.json()["predictions"]
         return Evaluation(
-            np.array([-1 if entry.get("digit") is None else entry["digit"] for entry in entries], np.int64),
+            np.array([entry.get("digit", -1) for entry in entries], np.int64),
             np.array([entry.get("probabilities", [0.1] * 10) for entry in entries], np.float32),
             split.labels,
-            np.array(["error" not in entry and entry.get("accepted", True) for entry in entries], np.bool_),
+            np.array([entry.get("accepted", False) for entry in entries], np.bool_),
         )
 
     def answer(self, content: bytes, name: str = "image.png") -> Answer:
@@ -125,8 +125,7 @@ class Service:
         if reply.is_client_error:
             return Answer(None, 0.0, reply.json()["detail"])
         entry = reply.raise_for_status().json()
-        declined = "" if entry.get("accepted", True) else entry["reason"].replace("_", " ")
-        return Answer(entry["digit"], entry["confidence"], declined)
+        return Answer(entry["digit"], entry["confidence"], (entry["reason"] or "").replace("_", " "))
 
 
 def evaluate(version: Path, split: Split) -> Evaluation:

@@ -1,4 +1,7 @@
-"""Pictures that show no digit, made here: blank pages, noise and textures, to see whether they are declined."""
+"""Pictures that show no digit, made here: blank pages, noise and textures, to see whether they are declined.
+
+Made otherwise than those of ``drawing``, on purpose: those are learned from.
+"""
 
 from collections.abc import Callable
 from typing import Any

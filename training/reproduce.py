@@ -18,7 +18,6 @@ from training.articles import ARTICLES, Article, Variant
 from training.card import Metrics
 from training.crossval import crossval
 from training.data import Digits
-from training.evaluate import evaluate
 from training.export import libraries
 from training.fit import fit
 from training.progress import Progress
@@ -114,12 +113,14 @@ def _outcome(
             return Outcome(**found | metrics)
     data = {"train": digits.train.digest(), "test": digits.test.digest()}
     folder = candidate.assemble(trained, variant.recipe, run, seed=seed, precision=precision, data=data)
+    splits = {"test": digits.test} | ({"training": digits.train} if article.training_images else {})
+    measured = candidate.measure(folder, splits)
     outcome = Outcome(
         seed=seed,
-        test=candidate.measure(folder, digits.test, "test"),
-        training=evaluate(folder, digits.train).metrics() if article.training_images else None,
+        test=measured["test"].metrics(),
+        training=measured["training"].metrics() if article.training_images else None,
         test_accuracies=[round(row["val_accuracy"], 6) for row in trained.history],
-        first_ten=[int(digit) for digit in evaluate(folder, digits.test[:TEN]).digits],
+        first_ten=measured["test"].digits[:TEN].tolist(),
         seconds=versions.card_of(folder).training_seconds or 0.0,
         precision=precision,
     )

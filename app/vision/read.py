@@ -119,9 +119,9 @@ def _around(found: Grey, picture: Image.Image) -> Image.Image | None:
 
 
 def read_grey(brightness: Grey) -> Sight:
-    """What can be seen on float32 (28, 28), 0 to 255: on a dark ground, as MNIST has it, the network reads it as it is.
+    """What can be seen on float32 (28, 28), 0 to 255: as on a grey picture of that size.
 
-    On a light ground it is read like any other picture.
+    One that lies as MNIST's do, on a dark ground, is left as it is.
     """
     return _read_small(np.rint(brightness).astype(np.uint8))
 

@@ -83,25 +83,24 @@ def replying(reply: object, status: int = 200) -> Service:
 
 
 def test_replies_that_decline() -> None:
-    """With and without the fields of declining; with and without a digit."""
-    even = [0.1] * 10
+    """And one of an image that cannot be read."""
+    sure, even = [0, 1] + [0] * 8, [0.1] * 10
     entries = [
-        {"digit": 1, "confidence": 1.0, "probabilities": [0, 1] + [0] * 8},
-        {"digit": 1, "confidence": 1.0, "probabilities": [0, 1] + [0] * 8, "accepted": True, "reason": None},
+        {"digit": 1, "confidence": 1.0, "probabilities": sure, "accepted": True, "reason": None},
         {"digit": 0, "confidence": 0.1, "probabilities": even, "accepted": False, "reason": "blank"},
-        {"digit": None, "confidence": 0.1, "probabilities": even, "accepted": False, "reason": "blank"},
-        {"error": {"title": "The image is blank"}},
+        {"error": {"title": "The image is damaged"}},
     ]
-    images = Split(np.zeros((5, 28, 28), np.uint8), np.ones(5, np.uint8))
+    images = Split(np.zeros((3, 28, 28), np.uint8), np.ones(3, np.uint8))
     found = replying({"predictions": entries}).read(images)
-    assert found.digits.tolist() == [1, 1, 0, -1, -1]
-    assert found.accepted.tolist() == [True, True, False, False, False]
-    assert found.metrics().accepted == 0.4
+    assert found.digits.tolist() == [1, 0, -1]
+    assert found.accepted.tolist() == [True, False, False]
+    assert found.metrics().accepted == round(1 / 3, 6)
 
-    unsure = {"digit": 4, "confidence": 0.5, "accepted": False, "reason": "several_digits"}
-    assert replying(unsure).answer(b"") == Answer(4, 0.5, "several digits")
-    assert replying(unsure).answer(b"").declined
-    assert not replying({"digit": 4, "confidence": 0.5}).answer(b"").declined
+    answered = {"digit": 4, "confidence": 0.5, "accepted": True, "reason": None}
+    assert not replying(answered).answer(b"").declined
+    unsure = replying(answered | {"accepted": False, "reason": "several_digits"}).answer(b"")
+    assert unsure == Answer(4, 0.5, "several digits")
+    assert unsure.declined
     refused = replying({"detail": "no image"}, 415).answer(b"")
     assert refused == Answer(None, 0.0, "no image")
     assert refused.declined
@@ -128,7 +127,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Split]:
     (folder / versions.CARD).write_text(dataclasses.replace(card, metrics={}).to_json())
     random = np.random.default_rng(0)
     split = Split(np.stack([handwritten(digit, random) for digit in range(10)]), np.arange(10, dtype=np.uint8))
-    candidate.measure(folder, split, "test")
+    candidate.measure(folder, {"test": split})
     return folder, split
 
 
