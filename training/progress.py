@@ -82,8 +82,8 @@ def _number(value: Any, name: str) -> float:
 class ProgressBar:
     """Prints progress: one line that rewrites itself on a terminal, one line an epoch elsewhere."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self.stream = stream
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr  # as it is now, not as it was when this was read
         self.drawn = 0.0
 
     def __call__(self, progress: Progress) -> None:
@@ -107,8 +107,8 @@ class ProgressBar:
 class JsonLines:
     """Writes progress for another program: a line of JSON at every epoch's end, and at most two a second between."""
 
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
-        self.stream = stream
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
         self.written = -math.inf
 
     def __call__(self, progress: Progress) -> None:

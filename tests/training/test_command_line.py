@@ -1,6 +1,8 @@
 """The command line as its users run it: processes, files, exit statuses."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ from PIL import Image
 from tests.conftest import ROOT
 from tests.samples import write_idx
 from training import versions
+from training.__main__ import main
 
 # Downloads are sent to a port where nobody listens.
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
@@ -45,6 +48,18 @@ def run(folder: Path, *arguments: str | Path, status: int = 0, **more: str) -> s
     assert done.returncode == status, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
+
+
+def run_here(folder: Path, *arguments: str | Path) -> str:
+    """The same in this process, which has imported what takes another some seconds; its output, errors included."""
+    output, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
+    try:
+        with contextlib.chdir(folder), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            status = main([*map(str, arguments)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert status == 0, output.getvalue()
+    return output.getvalue()
 
 
 def fit(small_data: Path, *more: str) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.test_command_line import run
+from tests.training.test_command_line import run, run_here
 from training import data, recipes
 from training.crossval import crossval, summary
 from training.data import Digits, Split
@@ -37,7 +37,7 @@ def test_every_fold_begins_with_a_network_of_its_own(digits: Digits, tmp_path: P
 
 def test_the_command(small_data: Path, tmp_path: Path) -> None:
     arguments = ["crossval", "dense-512", "--folds", "2", "--epochs", "2", "--data", str(small_data), "--no-verify"]
-    output = run(tmp_path, *arguments)
+    output = run_here(tmp_path, *arguments)
     assert [line.split(":")[0] for line in output.splitlines() if line.startswith("fold ")] == [
         "fold 1",
         "fold 2",
@@ -46,7 +46,7 @@ def test_the_command(small_data: Path, tmp_path: Path) -> None:
     for picture in ("folds.png", "boxes.png"):
         with Image.open(tmp_path / "runs/crossval-dense-512" / picture) as image:
             assert min(image.size) > 200
-    leaking = run(tmp_path, *arguments, "--reuse-network")
+    leaking = run_here(tmp_path, *arguments, "--reuse-network")
     assert leaking.count("leaking") == 3
     # The two are not to be mixed up: one's folds are not taken for the other's.
     here = ["--run", "runs/crossval-dense-512"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.conftest import ROOT, Start
 from tests.samples import encode
-from tests.training.test_command_line import run
+from tests.training.test_command_line import run, run_here
 from training import candidate, data, reproduce, versions
 from training.articles import ARTICLES
 from training.fit import fit
@@ -21,7 +21,7 @@ from training.recipes import find, with_article_loss
 
 def test_the_command(small_data: Path, tmp_path: Path) -> None:
     arguments = ["reproduce", "hello-dense", "--data", small_data, "--no-verify", "--stop-after", "2"]
-    output = run(tmp_path, *arguments, "--publish")
+    output = run_here(tmp_path, *arguments, "--publish")
     assert "epoch 2/2" in output
     page = (tmp_path / "docs/reproductions.md").read_text()
     assert "96 % of the training images" in page
@@ -40,7 +40,7 @@ def test_the_command(small_data: Path, tmp_path: Path) -> None:
     assert card.metrics["test"].nll == variant["outcomes"][0]["test"]["nll"]
     assert card.epochs == 2
     # What is done is not done again, and more epochs go on from there.
-    further = run(tmp_path, *arguments[:-1], "3")
+    further = run_here(tmp_path, *arguments[:-1], "3")
     assert "epoch 3/3" in further
     assert "epoch 2/" not in further
     assert "| 3 of 5 epochs" in (tmp_path / "docs/reproductions.md").read_text()
@@ -126,7 +126,7 @@ def test_mistakes(small_data: Path, tmp_path: Path, arguments: list[str], word: 
 def test_the_article_loss_is_told_apart(small_data: Path, tmp_path: Path) -> None:
     recipe = find("feed-forward")
     assert with_article_loss(recipe).digest() != recipe.digest()  # so that the runs are not mixed up
-    run(tmp_path, "fit", "feed-forward", "--article-loss", "--epochs", "1", "--data", small_data, "--no-verify")
+    run_here(tmp_path, "fit", "feed-forward", "--article-loss", "--epochs", "1", "--data", small_data, "--no-verify")
     made = versions.card_of(tmp_path / "models/digits/1").recipe
     assert made is not None
     assert made["loss"] == "negative_probability"
