@@ -1,4 +1,4 @@
-"""One server process: uvicorn, with a graceful end."""
+"""One server process: uvicorn, with a graceful end and without its deafness to bodies after an offer of HTTP/2."""
 
 import asyncio
 import contextlib
@@ -6,12 +6,51 @@ import signal
 import socket
 from types import FrameType
 
+import httptools
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # Seconds after SIGTERM: for requests that are on their way, and then for those that run. What stops services kills
 # them after ten, as a rule.
 LAST_CALL_SECONDS = 0.5
 GRACE_SECONDS = 7
+
+
+class Http(HttpToolsProtocol):
+    """Requests that offer to go over to another protocol are answered as if they did not, as RFC 9110 (7.8) lets us.
+
+    Java's own client and `curl --http2` offer HTTP/2 with every request. The parser ends such a request with its
+    headers, and what follows, its body, would be lost (https://github.com/Kludex/uvicorn/issues/2722).
+    """
+
+    def on_headers_complete(self) -> None:
+        if not self._offers():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self._offers():
+            super().on_message_complete()
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as end:
+            if self._offers():
+                head = self._without_the_offer()
+                self.parser = httptools.HttpRequestParser(self)
+                self.data_received(head + data[end.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("this is no HTTP/1.1")
+
+    def _offers(self) -> bool:
+        return self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers)
+
+    def _without_the_offer(self) -> bytes:
+        """The head of the request once more."""
+        lines = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class Server(uvicorn.Server):
@@ -38,6 +77,7 @@ def serve(host: str, port: int, listener: int | None = None) -> None:
         factory=True,
         host=host,
         port=port,
+        http=Http,
         log_config=None,  # ours is in place
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
