@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import FrameType
 from typing import Any
@@ -16,6 +15,7 @@ from fastapi import FastAPI
 from app.database import Database
 from app.errors import DatabaseUnavailable, StartError
 from app.http import admin
+from app.http.decoders import Decoders
 from app.http.dependencies import State
 from app.http.metrics import Metrics
 from app.inference.serving import Serving
@@ -43,7 +43,7 @@ def build(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
-        decoders = ThreadPoolExecutor(settings.threads, thread_name_prefix="decode")
+        decoders = Decoders(settings.threads, settings.deadline)
         tasks = [asyncio.create_task(serving.watch()), asyncio.create_task(asyncio.to_thread(_migrate, base))]
         if settings.worker == "embedded":
             tasks.append(asyncio.create_task(supervise(settings)))
@@ -62,7 +62,7 @@ def build(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            decoders.shutdown()
+            decoders.close()
             base.close()
             serving.close()
 

@@ -24,7 +24,9 @@ class Settings(BaseSettings):
         default=4000, ge=1, description="Most images that wait for the network in one process; beyond, 503."
     )
     deadline: float = Field(
-        default=2.0, gt=0, description="Seconds that a prediction may wait for the network; beyond, 504."
+        default=2.0,
+        gt=0,
+        description="Seconds that a prediction may wait to be decoded, and then for the network; beyond, 504.",
     )
     threads: int = Field(
         default_factory=cores, ge=1, le=1024, description="Threads for inference, and for decoding; default: cores."

@@ -1,12 +1,12 @@
 """What the composition root built, as routes see it."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends
 from starlette.requests import Request
 
+from app.http.decoders import Decoders
 from app.http.metrics import Metrics
 from app.inference.live import Live
 from app.inference.serving import Serving
@@ -20,7 +20,7 @@ class State(TypedDict):
 
     settings: Settings
     serving: Serving
-    decoders: ThreadPoolExecutor
+    decoders: Decoders
     metrics: Metrics
     jobs: Jobs
     feedback: Feedback

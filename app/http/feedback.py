@@ -49,7 +49,7 @@ async def give_feedback(request: Request, response: Response, services: Services
     """
     body = await read_body(request, services["settings"].max_body)
     upload, label = parse_labelled(body, content_type(request))
-    sight = await in_thread(services, lambda: read_upload(upload, services["settings"].max_pixels))
+    sight = await in_thread(request, lambda: read_upload(upload, services["settings"].max_pixels), len(body))
     if sight.doubt == "blank":  # there is nothing to learn from it
         raise BlankImage(BLANK)
     probabilities = (await answer(request, live, sight.image[None]))[0]

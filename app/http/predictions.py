@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -58,7 +58,7 @@ async def predict(request: Request) -> Response:
     live.batcher.admit()  # what is refused should cost little
     strict = declining.is_strict(request)
     body = await read_body(request, services["settings"].max_body)
-    sight = await _read_one(body, content_type(request), services)
+    sight = await _read_one(request, body)
     probabilities = (await answer(request, live, sight.image[None]))[0]
     reason = _judge(sight, probabilities, live, services)
     if strict and reason:
@@ -83,7 +83,7 @@ async def predict_batch(request: Request) -> Response:
     live.batcher.admit()
     strict = declining.is_strict(request)
     body = await read_body(request, services["settings"].max_body)
-    found = await _read_many(body, content_type(request), services)
+    found = await _read_many(request, body)
     images = [sight.image for sight in found if isinstance(sight, Sight)]
     rows: Iterator[NDArray[np.float32]] = iter(await answer(request, live, np.stack(images)) if images else ())
     entries = []
@@ -107,8 +107,11 @@ async def answer(request: Request, live: Live, images: NDArray[np.uint8]) -> Pro
     if len(images) == 1 and (found := await live.batcher.at_once(images)) is not None:
         return found
     awaited = live.batcher.submit(images, time.monotonic() + services_of(request)["settings"].deadline)
-    if not live.batcher.congested:
-        return await awaited
+    return await (unless_left(request, awaited) if live.batcher.congested else awaited)
+
+
+async def unless_left(request: Request, awaited: asyncio.Future[T]) -> T:
+    """The result. Raises ClientDisconnect, and cancels it, when the client hangs up before; the body must be read."""
     left = asyncio.create_task(_hang_up(request))
     try:
         await asyncio.wait((awaited, left), return_when=asyncio.FIRST_COMPLETED)
@@ -131,30 +134,40 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "")
 
 
-async def _read_one(body: bytes, content_type: str, services: State) -> Sight:
-    max_pixels = services["settings"].max_pixels
+async def _read_one(request: Request, body: bytes) -> Sight:
+    max_pixels, media_type = services_of(request)["settings"].max_pixels, content_type(request)
     if len(body) > INLINE_BYTES:
-        return await in_thread(services, lambda: read_upload(parse_one(body, content_type), max_pixels))
-    upload = parse_one(body, content_type)
+        return await in_thread(request, lambda: read_upload(parse_one(body, media_type), max_pixels), len(body))
+    upload = parse_one(body, media_type)
     if isinstance(upload, File):
         image = open_image(upload.content, max_pixels, upload.media_type)
         if image.size != (SIDE, SIDE):
-            return await in_thread(services, lambda: read_image(image))
+            return await in_thread(request, lambda: read_image(image), len(body))
         return read_image(image)
     return read_upload(upload, max_pixels)
 
 
-async def _read_many(body: bytes, content_type: str, services: State) -> list[Sight | DigitsError]:
-    settings = services["settings"]
-    uploads = await in_thread(services, lambda: parse_many(body, content_type, settings.max_batch))
+async def _read_many(request: Request, body: bytes) -> list[Sight | DigitsError]:
+    settings, decoders = services_of(request)["settings"], services_of(request)["decoders"]
+    media_type = content_type(request)
+    uploads = await in_thread(request, lambda: parse_many(body, media_type, settings.max_batch), len(body))
     chunks = [uploads[start : start + CHUNK] for start in range(0, len(uploads), CHUNK)]
-    tasks = [in_thread(services, partial(_read_chunk, chunk, settings.max_pixels)) for chunk in chunks]
-    return [sight for chunk in await asyncio.gather(*tasks) for sight in chunk]
+    size = len(body) // len(chunks)
+    calls = [decoders.submit(partial(_read_chunk, chunk, settings.max_pixels), size, begun=True) for chunk in chunks]
+    try:
+        return [sight for call in calls for sight in await unless_left(request, call)]
+    finally:
+        for call in calls:
+            call.cancel()
 
 
-def in_thread(services: State, function: Callable[[], T]) -> Awaitable[T]:
-    """The function's result, from one of the decoding threads."""
-    return asyncio.get_running_loop().run_in_executor(services["decoders"], function)
+async def in_thread(request: Request, function: Callable[[], T], size: int) -> T:
+    """The function's result, from one of the decoding threads; size: of the body. Raises Overloaded, TooLate,
+    ClientDisconnect.
+    """
+    decoders = services_of(request)["decoders"]
+    awaited = decoders.submit(function, size)
+    return await (unless_left(request, awaited) if decoders.congested else awaited)
 
 
 def _read_chunk(uploads: list[Upload | DigitsError], max_pixels: int) -> list[Sight | DigitsError]:

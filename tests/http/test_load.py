@@ -1,5 +1,6 @@
 """More is asked than can be done: what is refused, what is dropped, and what goes on all the same."""
 
+import io
 import json
 import re
 import socket
@@ -10,10 +11,11 @@ from contextlib import contextmanager
 
 import httpx
 import numpy as np
+from PIL import Image
 
 from tests.conftest import Server, Start
 from tests.http.test_bad_input import check
-from tests.http.test_predictions import SEVEN, pixels
+from tests.http.test_predictions import IMAGES, SEVEN, pixels
 from tests.http.test_service import metric
 
 RAW = {"content-type": "application/octet-stream"}
@@ -90,3 +92,28 @@ def test_nothing_is_computed_for_a_client_that_hung_up(start_server: Start) -> N
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert [line["status"] for line in lines if line.get("path") == "/predict/batch"].count(499) == 3
     assert not re.search('"level":"error"', server.log.read_text())
+
+
+def test_nothing_is_decoded_for_a_client_that_hung_up(start_server: Start) -> None:
+    server = start_server(DIGITS_THREADS="1", DIGITS_DEADLINE="60")
+    buffer = io.BytesIO()
+    Image.new("L", (5000, 5000), 255).save(buffer, "PNG")
+    head = f"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ncontent-length: {buffer.tell()}\r\n\r\n"
+    request = head.encode() + buffer.getvalue()
+    clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+    for one in clients:
+        one.sendall(request)
+        one.close()
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+        large = client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()})
+        assert large.json()["digit"] == 3
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    statuses = [line["status"] for line in lines if line.get("path") == "/predict"]
+    assert statuses.count(499) >= 15  # the others were in hand already
+
+
+def test_what_would_be_decoded_too_late_is_not(start_server: Start) -> None:
+    server = start_server(DIGITS_DEADLINE="0.000001", DIGITS_THREADS="1")
+    with httpx.Client(base_url=server.url) as client:
+        check(client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()}), 504, "try again")
