@@ -102,7 +102,7 @@ def _fit(
     images, targets = _lesson(recipe, train, seed)
     batches = -(-len(images) // recipe.batch)
     learner.compile(
-        optimizer=_optimiser(recipe.optimiser, steps=batches * (recipe.epochs - recipe.settle)),
+        optimizer=_optimiser(recipe.optimiser, steps=batches * recipe.epochs),
         loss=_loss(recipe),
         metrics=[_Accuracy()],
         jit_compile=False,  # XLA's convolutions can be slow on a CPU
@@ -114,12 +114,8 @@ def _fit(
 
     held_out = (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
     progress = _Reporter(report, epochs, batches)
-    first = len(state.history)
-    for epoch in range(first, epochs):
+    for epoch in range(len(state.history), epochs):
         started = time.monotonic()
-        if recipe.augmentation and epoch >= recipe.epochs - recipe.settle:
-            views[0].settle()
-            learner.make_train_function(force=epoch == max(first, recipe.epochs - recipe.settle))
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         logs = learner.fit(
             images[order],

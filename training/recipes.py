@@ -78,7 +78,7 @@ class Augmentation:
     The others are chances, each by itself: erase, that a box of 3 to 9 pixels a side is emptied; pen, that strokes
     become thinner or thicker; hollow, that only the outline stays; neighbour, that a part of another digit stands
     beside; line, that one runs through; blur, that it is out of focus or moved; coarse, that every other pixel is lost;
-    hard, that there is full ink or none; noise, that the ink is weak under haze and grain.
+    noise, that the ink is weak under grain.
     """
 
     rotate: float = 0.0
@@ -94,13 +94,7 @@ class Augmentation:
     line: float = 0.0
     blur: float = 0.0
     coarse: float = 0.0
-    hard: float = 0.0
     noise: float = 0.0
-
-    def settled(self) -> "Augmentation":
-        """The same warps; the rest a quarter as often."""
-        names = ("erase", "pen", "hollow", "neighbour", "line", "blur", "coarse", "hard", "noise")
-        return dataclasses.replace(self, **{name: getattr(self, name) / 4 for name in names})
 
 
 @dataclass(frozen=True)
@@ -127,7 +121,6 @@ class Recipe:
     loss: over one-hot labels. ``negative_probability`` is what comes of giving probabilities to a loss that wants
     their logarithms. label_smoothing: share of each label spread over all ten.
     average: number of last epochs whose weights are averaged into the final network (0: the last alone).
-    settle: number of last epochs, after the schedule of the rate has ended, in which paper and pens spoil few images.
     drawn, others: how many digits drawn by the program, and how many pictures without a digit, are learned for each
     image of the training data; see drawing.py. Of the latter the network learns to think every digit as likely.
     temperature: by which the trained network's scores are divided. threshold: the confidence below which the service
@@ -145,7 +138,6 @@ class Recipe:
     scaling: Scaling = Scaling()
     augmentation: Augmentation | None = None
     average: int = 0
-    settle: int = 0
     drawn: float = 0.0
     others: float = 0.0
     temperature: float = 1.0
@@ -201,7 +193,7 @@ _DEFAULT = Recipe(
     ),
     optimiser=Optimiser("SGD", rate=0.08, schedule="cosine", warmup=0.15, floor=0.01, momentum=0.9),
     batch=128,
-    epochs=36,
+    epochs=30,
     augmentation=Augmentation(
         rotate=12,
         zoom=(0.88, 1.12),
@@ -211,22 +203,21 @@ _DEFAULT = Recipe(
         elastic_grid=6,
         erase=0.15,
         pen=0.2,
-        hollow=0.06,
-        neighbour=0.12,
-        line=0.16,
+        hollow=0.04,
+        neighbour=0.1,
+        line=0.08,
         blur=0.15,
         coarse=0.08,
-        hard=0.08,
-        noise=0.14,
+        noise=0.1,
     ),
     average=6,
-    settle=6,
     drawn=0.1,
-    others=0.2,
-    # Of `calibrate`, on the validation images and a network that held them out (seed 0); what learns that some pictures
-    # are nothing is less sure than it may be of those that are something. The threshold accepts 99.50 % of them.
-    temperature=0.67,
-    threshold=0.67,
+    others=0.15,
+    # Of `calibrate`, on the validation images and a network that held them out (seed 0): NLL 0.0206 before, 0.0181
+    # after; what learns that some pictures are nothing is less sure than it may be of those that are something. The
+    # threshold accepts 99.52 % of them.
+    temperature=0.73,
+    threshold=0.65,
 )
 
 # For when a network is wanted soon. Mean validation accuracy of 3 seeds (of 2 for four epochs), and processor seconds
