@@ -49,7 +49,9 @@ def _serve_from_many(options: argparse.Namespace) -> int:
             return asyncio.run(processes.run())
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            logging.getLogger("digits").critical(f"{options.host}:{options.port}: {reason}; choose another --port")
+            logging.getLogger("digits").critical(
+                f"{options.host}:{options.port}: {reason}; choose another --host or --port"
+            )
             return 1
 
 
@@ -63,13 +65,19 @@ def _forget(pid: int) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m app", description="Reads handwritten digits, over HTTP.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: %(default)s")
-    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    parser.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
     parser.add_argument("--workers", type=_count, default=cores(), help="server processes; default: cores, %(default)s")
     parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)  # one of several: serve on this descriptor
     parser.add_argument(
         "--seed", type=Path, metavar="FOLDER", help="where DIGITS_MODELS has no version yet, begin with this folder's"
     )
     return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text[:9]) > 65535:
+        raise argparse.ArgumentTypeError("expected a port, 0 to 65535")
+    return int(text)
 
 
 def _count(text: str) -> int:

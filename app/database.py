@@ -148,11 +148,14 @@ class Database:
                 self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:
                 raise self._unavailable(f"{self._file.parent}: {error.strerror}") from None
-        with self._connection(writing=True) as connection:
-            try:
-                _upgrade(connection)
-            except DatabaseUnavailable as error:
-                raise self._unavailable(str(error)) from None
+        with self._connection(writing=False) as connection:
+            up_to_date = _revision(connection) == HEAD
+        if not up_to_date:  # only then is it worth to wait for those that write
+            with self._connection(writing=True) as connection:
+                try:
+                    _upgrade(connection)
+                except DatabaseUnavailable as error:
+                    raise self._unavailable(str(error)) from None
         self._migrated = True
 
     @contextmanager

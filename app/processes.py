@@ -66,7 +66,14 @@ class Processes:
     async def _keep(self, ending: asyncio.Task[Any]) -> None:
         """One process, and its successors, until the end."""
         while not ending.done():
-            process, ended = await self._start(ending)
+            try:
+                process, ended = await self._start(ending)
+            except OSError as error:
+                if not self._listens.is_set():  # nothing serves yet, and whoever started this should hear why
+                    raise
+                _log.error("a server process does not start: %s", error.strerror)  # no memory or no processes, for now
+                await asyncio.wait((ending,), timeout=PAUSE)
+                continue
             await asyncio.wait((ended, ending), return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
                 if process.returncode is None:

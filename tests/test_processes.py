@@ -1,15 +1,21 @@
 """Several server processes on one port."""
 
+import asyncio
+import errno
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 
+from app import processes
 from tests.conftest import SHIPPED, Start, command, environment, free_port
 from tests.http.test_predictions import SEVEN
 from tests.http.test_service import metric
@@ -107,3 +113,37 @@ def test_their_number(tmp_path: Path) -> None:
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2
         assert "1 or more" in done.stderr
+    done = subprocess.run(command(99999), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "0 to 65535" in done.stderr) == (2, True)
+
+
+def test_one_that_cannot_be_started_again_at_once_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may have no memory or no processes left for a moment; the others go on meanwhile."""
+    listen = "import socket, sys, time; socket.socket(fileno=int(sys.argv[1])).listen(); time.sleep(60)"
+    start = asyncio.create_subprocess_exec
+    started: list[asyncio.subprocess.Process | None] = []
+
+    async def start_but_once(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        if len(started) == 1:
+            started.append(None)
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+        process = await start(*arguments, **options)
+        started.append(process)
+        return process
+
+    async def scenario() -> int:
+        running = processes.Processes("127.0.0.1", 0, 1, lambda fd: [sys.executable, "-c", listen, str(fd)])
+        service = asyncio.create_task(running.run())
+        while not running._listens.is_set():
+            await asyncio.sleep(0.01)
+        assert started[0]
+        started[0].kill()
+        while len(started) < 3:
+            assert not service.done()
+            await asyncio.sleep(0.01)
+        running._end.set()
+        return await service
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_but_once)
+    monkeypatch.setattr(processes, "PAUSE", 0.01)
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == -signal.SIGTERM

@@ -119,7 +119,9 @@ class Card:
         if isinstance(self.recipe, dict):
             expected["recipe's name"] = (self.recipe.get("name"), str)
         for split, metrics in self.metrics.items():
-            for name in ("images", "correct", "accuracy", "nll"):
+            for name in ("images", "correct"):
+                expected[f"{name} of {split}"] = (getattr(metrics, name), int)
+            for name in ("accuracy", "nll"):
                 expected[f"{name} of {split}"] = (getattr(metrics, name), (int, float))
             for name in ("brier", "ece", "accepted"):
                 expected[f"{name} of {split}"] = (getattr(metrics, name), (int, float, type(None)))

@@ -36,6 +36,7 @@ class Access:
         method, status, ended = scope["method"], 0, False
         if method == "HEAD":
             scope = {**scope, "method": "GET"}  # the web server remembers, and sends no body
+            state["head"] = True
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, ended

@@ -36,7 +36,14 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
     summary="Say what a picture really shows",
     response_model=schemas.Correction,
     responses=examples.responses(
-        schemas.Correction, "The image was known; its label is the new one", 401, 413, 415, 422, examples.NO_DATABASE
+        schemas.Correction,
+        "The image was known; its label is the new one",
+        401,
+        413,
+        415,
+        422,
+        examples.NO_DATABASE,
+        *examples.BUSY,
     ),
     openapi_extra=examples.FEEDBACK,
     dependencies=[ADMIN],
@@ -80,8 +87,9 @@ def list_feedback(
     """Corrections in the order in which they came, each with the image as the model saw it. `next` is the `after` of
     the following page.
     """
-    found = services["feedback"].page(limit, after)
-    return {"feedback": [_shown(kept) for kept in found], "next": found[-1].id if len(found) == limit else None}
+    found = services["feedback"].page(limit + 1, after)  # one more, to see whether there is one
+    page = found[:limit]
+    return {"feedback": [_shown(kept) for kept in page], "next": page[-1].id if len(found) > limit else None}
 
 
 @router.get(

@@ -5,9 +5,9 @@ from starlette.requests import ClientDisconnect, Request
 from app.errors import BodyTooLarge
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, advice: str = "send fewer or smaller images") -> bytes:
     """The whole body. Raises BodyTooLarge as soon as more than ``limit`` bytes are declared or have come."""
-    refusal = BodyTooLarge(f"the body is larger than {limit:,} bytes; send fewer or smaller images")
+    refusal = BodyTooLarge(f"the body is larger than {limit:,} bytes; {advice}")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise refusal

@@ -1,9 +1,9 @@
 """GET /models, GET /models/{version} and POST /models/{version}/activate."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from app.http import examples, schemas
 from app.http.admin import ADMIN
@@ -12,6 +12,8 @@ from app.inference import live
 from training.card import Card
 
 router = APIRouter(tags=["models"])
+
+VersionNumber = Annotated[int, Path(ge=0, le=10**9)]
 
 
 @router.get("/models", summary="List all versions", response_model=schemas.Models)
@@ -29,7 +31,7 @@ def list_models(services: Services) -> Any:
     response_model=schemas.ModelDetail,
     responses=examples.failures(404, 422, 500),
 )
-def get_model(version: int, services: Services) -> Any:
+def get_model(version: VersionNumber, services: Services) -> Any:
     """A version's figures, recipe, seed, libraries, and the digests of its data and files."""
     card = live.card(services["settings"].models, version)
     return _summary(card, services["serving"].live.card.version) | {"card": dataclasses.asdict(card)}
@@ -42,7 +44,7 @@ def get_model(version: int, services: Services) -> Any:
     responses=examples.failures(401, 404, 409, 422, 503),
     dependencies=[ADMIN],
 )
-async def activate(version: int, services: Services) -> Any:
+async def activate(version: VersionNumber, services: Services) -> Any:
     """Goes forward or back to a version. It is checked, loaded and warmed first; what does not load changes
     nothing. Then it serves: in the process that answers at once, in the others within two seconds. No request fails
     meanwhile.

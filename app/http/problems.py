@@ -9,10 +9,13 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app import errors
 
 MEDIA_TYPE = "application/problem+json"
+
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")  # of HTTP, that calls can be made by
 
 _log = logging.getLogger("digits")
 
@@ -107,9 +110,17 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     """What the framework refuses: unknown paths and wrong methods."""
     status, headers = int(getattr(error, "status_code", 500)), getattr(error, "headers", None)
     path, method = request.url.path, request.method
+    if status == 405:  # the framework names the methods of the first route with this path alone
+        routes, scope = request.app.routes, request.scope
+        takes = [
+            known
+            for known in METHODS
+            if any(route.matches({**scope, "method": known})[0] is Match.FULL for route in routes)
+        ]
+        headers = {"allow": ", ".join(takes)}
     detail = {
         404: f"there is nothing at {path}; /docs lists all calls",
-        405: f"{path} does not take {method}; it takes {(headers or {}).get('Allow', 'another method')}",
+        405: f"{path} does not take {method}; it takes {(headers or {}).get('allow')}",
     }.get(status, str(getattr(error, "detail", "")))
     return response(_generic(status), detail, request.state.request_id, headers)
 

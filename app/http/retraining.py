@@ -53,7 +53,7 @@ async def retrain(
     it is better; the job's `verdict` says why or why not. Send an `Idempotency-Key` to be able to repeat the request
     safely: the same key gives the same job.
     """
-    asked = _asked(await read_body(request, MAX_BODY))
+    asked = _asked(await read_body(request, MAX_BODY, "the settings of a training take less"))
     job = await run_in_threadpool(_submit, services, asked, idempotency_key)
     response.headers["Location"] = f"/jobs/{job.id}"
     return _shown(job)
@@ -64,11 +64,13 @@ def _asked(body: bytes) -> schemas.Retrain:
         return schemas.Retrain.model_validate_json(body or b"{}")
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc'])) or 'the body'}: {fault['msg']}" for fault in error.errors()]
-        raise MalformedBody("; ".join(faults)) from None
+        raise MalformedBody("; ".join(faults).replace("Value error, ", "")) from None
 
 
 def _submit(services: State, asked: schemas.Retrain, key: str | None) -> Job:
     settings = services["settings"]
+    if key is not None and (known := services["jobs"].of_key(key, asked.model_dump())):
+        return known  # whatever has become impossible since
     here = settings.worker == "embedded"
     problem = ability.problem(settings) if here else services["jobs"].problem_of_workers()
     if problem:
@@ -127,20 +129,22 @@ def cancel_job(job: JobNumber, services: Services) -> Any:
     responses=examples.EVENTS | examples.failures(examples.NO_JOB, 422, examples.NO_DATABASE),
 )
 async def job_events(
+    request: Request,
     job: JobNumber,
     services: Services,
     last_event_id: Annotated[str | None, Header()] = None,
-) -> StreamingResponse:
+) -> Response:
     """Server-sent events from the job's first to its last, also when it has ended long ago. `Last-Event-ID`, which
-    browsers send by themselves, goes on after an interruption.
+    browsers send by themselves, goes on after an interruption; 204 says that nothing more will come.
     """
     last = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 10 else 0
-    found = await run_in_threadpool(services["jobs"].events_after, job, last)  # an unknown job is told before we begin
-    return StreamingResponse(
-        _stream(services, job, last, *found),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    found, over = await run_in_threadpool(services["jobs"].events_after, job, last)  # an unknown job is told at once
+    if over and last and not found:
+        return Response(status_code=204)  # a browser comes back for more until it is told that there is none
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.scope["state"].get("head"):  # it would wait for the end of a body that is not sent
+        return Response(headers=headers, media_type="text/event-stream")
+    return StreamingResponse(_stream(services, job, last, found, over), media_type="text/event-stream", headers=headers)
 
 
 async def _stream(services: State, job: int, last: int, found: list[Event], over: bool) -> AsyncIterator[bytes]:

@@ -121,7 +121,7 @@ class ModelDetail(Model):
 class Retrain(BaseModel):
     """What to train; everything may be left out."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)  # else "no" would be a way to say no to `force`
 
     start: Literal["current", "scratch"] | None = Field(
         None,

@@ -78,8 +78,11 @@ def parse_labelled(body: bytes, content_type: str) -> tuple[Upload, int]:
         if "label" not in value:
             raise MalformedBody("the JSON object has no field 'label'; send the digit that the image shows")
         label = _label(value.pop("label"))
+        if not value:
+            raise MalformedBody("the JSON object has a label, but no field 'image' or 'pixels' with what it belongs to")
         return _one_of(value, {"image": _image, "pixels": _pixels}), label
-    raise _refusal(media_type, '{"image": …, "label": 7} or {"pixels": …, "label": 7} as application/json')
+    forms = '{"image": …, "label": 7} or {"pixels": …, "label": 7} as application/json'
+    raise _refusal(media_type, forms, "fields 'file' and 'label'")
 
 
 def _label(value: Any) -> int:
@@ -119,9 +122,9 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _refusal(media_type: str, forms: str) -> UnsupportedMediaType:
+def _refusal(media_type: str, forms: str, fields: str = "a field 'file'") -> UnsupportedMediaType:
     said = f"the body's type is {media_type}" if media_type else "the request names no type for its body"
-    return UnsupportedMediaType(f"{said}; send multipart/form-data with a field 'file', {forms}")
+    return UnsupportedMediaType(f"{said}; send multipart/form-data with {fields}, {forms}")
 
 
 def _files(body: bytes, content_type: str, most_parts: int, too_many: DigitsError) -> list[File]:
@@ -198,8 +201,9 @@ def _image(value: Any, name: str) -> Upload:
             raise MalformedBody(f"{name} is a data: URL without data; expected a comma and base64 after it")
         media_type = header[5:].partition(";")[0] or None
     try:
-        # With the line breaks that `base64` writes, and in the alphabet that URLs use.
+        # With the line breaks that `base64` writes, and in the alphabet that URLs use, which does without padding.
         plain = "".join(value.split()).translate(_STANDARD_ALPHABET)
+        plain += "=" * (-len(plain) % 4)
         return File(base64.b64decode(plain, validate=True), media_type)
     except (binascii.Error, ValueError):
         raise MalformedBody(f"{name} is not base64") from None

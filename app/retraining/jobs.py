@@ -128,15 +128,8 @@ class Jobs:
         Raises IdempotencyKeyReused when that one asked for something else, QueueFull, DatabaseUnavailable.
         """
         with self._base.writing() as connection:
-            if key is not None:
-                found = connection.execute(sa.select(jobs).where(jobs.c.idempotency_key == key)).one_or_none()
-                if found is not None:
-                    if found.asked != asked:
-                        raise IdempotencyKeyReused(
-                            f"this Idempotency-Key belongs to job {found.id}, which asked for something else; "
-                            "use a new key for a new request"
-                        )
-                    return _job(found)
+            if key is not None and (known := _of_key(connection, key, asked)):
+                return known
             waiting = connection.execute(
                 sa.select(sa.func.count()).where(jobs.c.status == JobStatus.QUEUED)
             ).scalar_one()
@@ -158,6 +151,11 @@ class Jobs:
             ).one()
             self._tell(connection, row.id, "queued", {})
             return _job(row)
+
+    def of_key(self, key: str, asked: dict[str, Any]) -> Job | None:
+        """The job that was made for this key before. Raises IdempotencyKeyReused, DatabaseUnavailable."""
+        with self._base.reading() as connection:
+            return _of_key(connection, key, asked)
 
     def get(self, number: int) -> Job:
         """Raises JobNotFound, DatabaseUnavailable."""
@@ -358,6 +356,18 @@ class Jobs:
     def _tell(self, connection: sa.Connection, job: int, kind: str, data: dict[str, Any]) -> None:
         created = self._base.now(connection)
         connection.execute(sa.insert(events).values(job=job, kind=kind, data=data, created=created))
+
+
+def _of_key(connection: sa.Connection, key: str, asked: dict[str, Any]) -> Job | None:
+    found = connection.execute(sa.select(jobs).where(jobs.c.idempotency_key == key)).one_or_none()
+    if found is None:
+        return None
+    if found.asked != asked:
+        raise IdempotencyKeyReused(
+            f"this Idempotency-Key belongs to job {found.id}, which asked for something else; "
+            "use a new key for a new request"
+        )
+    return _job(found)
 
 
 def _row(connection: sa.Connection, number: int) -> Any:

@@ -87,8 +87,7 @@ class Worker:
             try:
                 if time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
                     problem = ability.problem(self._settings)
-                    self._jobs.announce(self._name, problem)
-                    self._announced = time.monotonic()
+                    self._announce(problem)
                 claim = None if problem else self._jobs.claim()
             except DatabaseUnavailable:
                 claim = None
@@ -96,6 +95,10 @@ class Worker:
                 self._stopping.wait(IDLE_SECONDS)
             else:
                 self._work(claim)
+
+    def _announce(self, problem: str | None) -> None:
+        self._jobs.announce(self._name, problem)
+        self._announced = time.monotonic()
 
     def _work(self, claim: Claim) -> None:
         """One job from beginning, or where it was left, to its end."""
@@ -290,6 +293,8 @@ class Worker:
         try:
             if self._jobs.keep(claim, **told):
                 raise Cancelled
+            if time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
+                self._announce(None)  # it does train
         except DatabaseUnavailable:
             return
 
@@ -322,8 +327,9 @@ class Worker:
 
     def _sweep(self) -> None:
         """Remove the folders of jobs that ended before theirs was removed."""
-        unfinished = self._jobs.unfinished()
-        for path in self._runs.iterdir() if self._runs.is_dir() else ():
+        found = list(self._runs.iterdir()) if self._runs.is_dir() else []
+        unfinished = self._jobs.unfinished()  # asked after that: a folder may be that of a job that begins meanwhile
+        for path in found:
             if path.name.isdecimal() and int(path.name) not in unfinished:
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -171,6 +171,8 @@ def test_paths_and_methods_that_do_not_exist(client: httpx.Client) -> None:
     reply = client.get("/predict")
     check(reply, 405, "POST")
     assert reply.headers["allow"] == "POST"
+    check(client.put("/feedback"), 405, "GET, POST")
+    assert client.put("/jobs/1").headers["allow"] == "DELETE, GET"
 
 
 def test_half_a_surrogate_pair_breaks_nothing(client: httpx.Client) -> None:

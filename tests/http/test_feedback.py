@@ -68,6 +68,7 @@ def test_pages(service: httpx.Client) -> None:
         ids += [kept["id"] for kept in page["feedback"]]
         after = page["next"]
     assert ids == [1, 2, 3, 4, 5]
+    assert service.get("/feedback", params={"limit": 5}).json()["next"] is None
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,8 @@ def test_pages(service: httpx.Client) -> None:
         ({"json": {"image": base64_of(SEVEN)}}, 422, "label"),
         ({"json": {"image": base64_of(SEVEN), "label": True}}, 422, "0 to 9"),
         ({"json": {"image": base64_of(SEVEN), "label": 7.0}}, 422, "0 to 9"),
-        ({"json": {"label": 7}}, 422, "'image'"),
-        ({"content": SEVEN, "headers": {"content-type": "image/png"}}, 415, "label"),
+        ({"json": {"label": 7}}, 422, "no field 'image'"),
+        ({"content": SEVEN, "headers": {"content-type": "image/png"}}, 415, "'file' and 'label'"),
         ({"files": {"file": b"no image"}, "data": {"label": "7"}}, 422, "image"),
         ({"files": {"file": encode(Image.new("L", (50, 50), 255))}, "data": {"label": "7"}}, 422, "blank"),
     ],

@@ -59,6 +59,8 @@ def test_with_feedback_it_starts_from_the_version_that_serves(service: httpx.Cli
         (b"[]", "object"),
         (b'{"epoch": 3}', "epoch"),
         (b'{"epochs": 0}', "epochs"),
+        (b'{"epochs": true}', "epochs"),
+        (b'{"force": "no"}', "force"),
         (b'{"feedback_share": 1}', "feedback_share"),
         (b'{"start": "nowhere"}', "scratch"),
         (b'{"recipe": "nonesuch"}', "two-conv"),
@@ -148,6 +150,28 @@ def test_a_worker_elsewhere_that_cannot_train_is_told(service: httpx.Client, job
     assert (reply.status_code, "DIGITS_DATA" in reply.json()["detail"]) == (409, True)
 
 
+def test_a_key_gives_its_job_also_when_nobody_can_train_any_more(service: httpx.Client, jobs: Jobs) -> None:
+    key = {"Idempotency-Key": "again"}
+    job = service.post("/retrain", headers=key).json()
+    jobs.announce("elsewhere", "there is no training data: set DIGITS_DATA")
+    reply = service.post("/retrain", headers=key)
+    assert (reply.status_code, reply.json()) == (202, job)
+    assert service.post("/retrain", headers=key, json={"epochs": 1}).status_code == 422
+
+
+def test_settings_that_are_too_long(service: httpx.Client) -> None:
+    reply = service.post("/retrain", content=b" " * 70_000)
+    assert (reply.status_code, "images" in reply.json()["detail"]) == (413, False)
+
+
+def test_head_of_events_does_not_wait_for_the_job(service: httpx.Client) -> None:
+    service.post("/retrain")
+    reply = service.head("/jobs/1/events")
+    assert (reply.status_code, reply.content) == (200, b"")
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    assert service.get("/health/live").is_success  # over the same connection
+
+
 def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
     for line in lines:
@@ -177,6 +201,9 @@ def test_events_stream_to_the_end_and_go_on_where_they_broke_off(service: httpx.
         assert list(told) == []  # the stream ends with the job
     rest = service.get("/jobs/1/events", headers={"Last-Event-ID": progress["id"]})
     assert [event.get("event") for event in events(iter(rest.text.splitlines()))] == [None, "rejected"]
+    last = [event["id"] for event in events(iter(rest.text.splitlines())) if "id" in event][-1]
+    nothing = service.get("/jobs/1/events", headers={"Last-Event-ID": last})
+    assert (nothing.status_code, nothing.content) == (204, b"")  # or a browser would ask for ever
     whole = service.get("/jobs/1/events")
     assert whole.text.count("event: ") == 4
 

@@ -53,6 +53,7 @@ def test_figures_are_listed_and_long_lists_are_in_the_card(tmp_path: Path, start
 def test_versions_that_do_not_exist(client: httpx.Client) -> None:
     check(client.get("/models/999"), 404, "999")
     check(client.get("/models/first"), 422, "version")
+    check(client.get(f"/models/{10**20}"), 422, "version")
 
 
 def test_health(client: httpx.Client) -> None:

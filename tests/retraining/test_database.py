@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -117,6 +118,17 @@ def test_an_empty_database_that_comes_in_place_of_the_one_before(base: Database)
     with pytest.raises(DatabaseUnavailable):
         jobs.newest(1, None)
     assert jobs.newest(1, None) == []
+
+
+def test_reading_waits_for_no_writer_after_a_write_that_failed(tmp_path: Path) -> None:
+    file = tmp_path / "digits.db"
+    jobs = Jobs(Database(f"sqlite:///{file}"), 60)
+    jobs.submit(Request("scratch"), {}, None, 10)
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseUnavailable):
+            jobs.submit(Request("scratch"), {}, None, 10)
+        assert len(jobs.newest(10, None)) == 1
 
 
 class Relay:

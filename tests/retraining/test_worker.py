@@ -91,6 +91,33 @@ def test_a_job(played: Played, jobs: Jobs, settings: Settings) -> None:
     assert not (settings.state / "runs" / "1").exists()
 
 
+def test_a_worker_that_trains_for_long_is_known_to_be_able(
+    played: Played, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "ANNOUNCE_SECONDS", 0)
+    claim = take(jobs)
+    jobs.announce("another", "there is no training data")
+    assert jobs.problem_of_workers()
+    played._keep(claim)
+    assert jobs.problem_of_workers() is None
+
+
+def test_the_folder_of_a_job_that_begins_meanwhile_is_not_swept_away(
+    played: Played, jobs: Jobs, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings.state / "runs" / "9").mkdir(parents=True)
+    unfinished = played._jobs.unfinished
+
+    def and_then_one_begins() -> set[int]:
+        found = unfinished()
+        (settings.state / "runs" / str(take(jobs).job.id)).mkdir()
+        return found
+
+    monkeypatch.setattr(played._jobs, "unfinished", and_then_one_begins)
+    played._sweep()
+    assert [path.name for path in (settings.state / "runs").iterdir()] == ["1"]
+
+
 @pytest.mark.parametrize("after", ["publish", "activate"])
 def test_killed_between_publishing_and_saying_so(
     played: Played, jobs: Jobs, base: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: str
