@@ -131,7 +131,8 @@ data: {"attempt":1,"time":"2026-11-20T18:00:00.250+00:00"}
 
 """
 EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Events until the job ends", "content": {"text/event-stream": {"example": _STREAM}}}
+    200: {"description": "Events until the job ends", "content": {"text/event-stream": {"example": _STREAM}}},
+    204: {"description": "The job has ended, and all of it was told before"},
 }
 
 ARCHIVE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
