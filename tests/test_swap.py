@@ -408,7 +408,7 @@ def test_activation(start_server: Start, models: Path) -> None:
             assert reply.json() == next(model for model in listed if model["serving"])
             assert reply.json()["version"] == versions.current(models) == number
         check(client.post("/models/3/activate"), 404, "3", "1, 2")
-        check(client.post("/models/-1/activate"), 404)
+        check(client.post("/models/-1/activate"), 422, "version")
         check(client.post(f"/models/{'9' * 400}/activate"), 404)
         client.headers.pop("authorization")
         check(client.post("/models/2/activate"), 401)
