@@ -409,7 +409,7 @@ def test_activation(start_server: Start, models: Path) -> None:
             assert reply.json()["version"] == versions.current(models) == number
         check(client.post("/models/3/activate"), 404, "3", "1, 2")
         check(client.post("/models/-1/activate"), 422, "version")
-        check(client.post(f"/models/{'9' * 400}/activate"), 404)
+        check(client.post(f"/models/{'9' * 400}/activate"), 422, "version")
         client.headers.pop("authorization")
         check(client.post("/models/2/activate"), 401)
         assert versions.current(models) == 1
