@@ -78,7 +78,9 @@ class Processes:
             if ending.done():
                 if process.returncode is None:
                     process.terminate()
-                self._status = await ended or self._status
+                status = await ended
+                if status != -signal.SIGTERM:  # which is how one ends that has not come to hear signals yet
+                    self._status = status or self._status
             elif not self._listens.is_set():  # the first one, and it has said why
                 self._status = ended.result()
                 self._end.set()

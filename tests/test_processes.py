@@ -146,4 +146,5 @@ def test_one_that_cannot_be_started_again_at_once_is_started_later(monkeypatch: 
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start_but_once)
     monkeypatch.setattr(processes, "PAUSE", 0.01)
-    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == -signal.SIGTERM
+    # Told to end, it may end by the signal itself: one that is just starting does.
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == 0
