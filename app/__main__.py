@@ -75,7 +75,7 @@ def _options() -> argparse.Namespace:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text[:9]) > 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError("expected a port, 0 to 65535")
     return int(text)
 

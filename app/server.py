@@ -33,13 +33,16 @@ class Http(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        pieces = [memoryview(data)]  # the next one last
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as end:
-            if self._offers():
-                head = self._without_the_offer()
-                self.parser = httptools.HttpRequestParser(self)
-                self.data_received(head + data[end.args[0] :])
+            while pieces:
+                piece = pieces.pop()
+                try:
+                    self.parser.feed_data(piece)
+                except httptools.HttpParserUpgrade as end:
+                    if self._offers():
+                        pieces += [piece[end.args[0] :], memoryview(self._without_the_offer())]
+                        self.parser = httptools.HttpRequestParser(self)
         except httptools.HttpParserError:
             self.send_400_response("this is no HTTP/1.1")
 
@@ -48,7 +51,8 @@ class Http(HttpToolsProtocol):
 
     def _without_the_offer(self) -> bytes:
         """The head of the request once more."""
-        lines = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         return b"\r\n".join(lines) + b"\r\n\r\n"
 

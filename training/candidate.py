@@ -132,7 +132,7 @@ def measure(folder: Path, splits: Mapping[str, Split]) -> dict[str, Evaluation]:
     with serving(folder) as service:
         found = {name: service.read(split) for name, split in splits.items()}
     card = versions.card_of(folder)
-    if found and not card.metrics:
+    if not card.metrics:
         first = next(iter(found))
         plots.confusion(found[first], folder / "report" / "confusion.png")
         plots.reliability(found[first], folder / "report" / "reliability.png")

@@ -56,6 +56,12 @@ def test_two_at_once(client: httpx.Client) -> None:
     assert [(status, json.loads(body)["digit"]) for status, body in found] == [(200, 7)] * 3
 
 
+def test_very_many_at_once(client: httpx.Client) -> None:
+    """More than Python would call itself."""
+    one = b"GET /health/live HTTP/1.1\r\nhost: a\r\n" + OFFER + b"\r\n"
+    assert {status for status, _ in replies(client, [1500 * one], 1500)} == {200}
+
+
 def test_other_offers_and_none_at_all(client: httpx.Client) -> None:
     socketish = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\r\n"
     ((status, _),) = replies(client, [b"GET /health/live HTTP/1.1\r\nhost: a\r\n" + socketish], 1)
