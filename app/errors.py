@@ -145,9 +145,15 @@ class Busy(DigitsError):
 class Overloaded(Busy):
     """As much waits as may."""
 
+    def __init__(self) -> None:
+        super().__init__("there is more to do than the service can; try again in a moment")
+
 
 class TooLate(Busy):
     """It waited until its deadline without a turn."""
+
+    def __init__(self) -> None:
+        super().__init__("there was too much to do to answer in time; try again in a moment")
 
 
 class StartError(DigitsError):

@@ -39,12 +39,12 @@ class Decoders:
         is neither refused nor late. Raises Overloaded; the result is TooLate where the turn came after the deadline.
         """
         if not begun and self._bytes and self._bytes + size > self._most_waiting:
-            raise Overloaded("there is more to do than the service can; try again in a moment")
+            raise Overloaded()
         latest = math.inf if begun else time.monotonic() + self._deadline
 
         def run() -> T:
             if time.monotonic() > latest:
-                raise TooLate("there was too much to do to answer in time; try again in a moment")
+                raise TooLate()
             return function()
 
         def done(_: asyncio.Future[T]) -> None:

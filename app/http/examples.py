@@ -179,10 +179,7 @@ NO_DATABASE = errors.DatabaseUnavailable(
     "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
 )
 # A prediction that finds the service with more to do than it can.
-BUSY = (
-    errors.Overloaded("there is more to do than the service can; try again in a moment"),
-    errors.TooLate("there was too much to do to answer in time; try again in a moment"),
-)
+BUSY = errors.Overloaded(), errors.TooLate()
 _REQUEST_ID = "5a99867c7fe640d4b0f237b0529693f2"
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import codecs
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,7 +100,11 @@ def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | Digit
     too_many = BatchTooLarge(f"there are more than {most:,} images in this call; send them in several")
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
-        files = _files(body, content_type, most + OTHER_FIELDS, too_many)
+        fields = BatchTooLarge(
+            f"the form has more than {most + OTHER_FIELDS:,} fields; send at most {most:,} images in one call, and"
+            f" {OTHER_FIELDS} other fields"
+        )
+        files = _files(body, content_type, most + OTHER_FIELDS, fields)
         if len(files) > most:
             raise too_many
         return [*files]
@@ -111,7 +116,10 @@ def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | Digit
             raise MalformedBody(f"the body has {len(body):,} bytes; expected {SIDE * SIDE} an image: {_ROWS}")
         if count > most:
             raise too_many
-        return [*map(Pixels, np.frombuffer(body, np.uint8).reshape(count, SIDE, SIDE).astype(np.float32))]
+        levels = np.frombuffer(body, np.uint8).reshape(count, SIDE, SIDE)
+        if levels.max() == 1:
+            raise MalformedBody("the bytes run from 0 to 1; expected 0 (ground) to 255 (ink), so multiply by 255")
+        return [*map(Pixels, levels.astype(np.float32))]
     raise _refusal(
         media_type,
         f'{{"images": […]}} or {{"pixels": […]}} as application/json, or {SIDE * SIDE} bytes an image as {RAW}',
@@ -142,6 +150,7 @@ def _only_files(parts: list[Part]) -> list[File]:
 
 
 def _json(body: bytes) -> dict[str, Any]:
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

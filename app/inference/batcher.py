@@ -56,7 +56,7 @@ class Batcher:
     def admit(self, images: int = 1) -> None:
         """Raises Overloaded when so many more images cannot wait. Where none waits, any number may."""
         if self._runner.waiting and self._runner.waiting + images > self._most_waiting:
-            raise Overloaded("there is more to do than the service can; try again in a moment")
+            raise Overloaded()
 
     async def at_once(self, image: Images) -> Probabilities | None:
         """The answer for a lone image, (1, 28, 28) to (1, 10), or None where others want one too: see ``submit``.
@@ -85,10 +85,6 @@ class Batcher:
         self._runner.waiting += len(images)
         self._runner.arrivals.put(_Call(images, answer, deadline))
         return answer
-
-    async def predict(self, images: Images, deadline: float = math.inf) -> Probabilities:
-        """The answer itself; see ``submit``."""
-        return await self.submit(images, deadline)
 
     def close(self) -> None:
         """Answer what was submitted, and end the thread."""
@@ -156,7 +152,7 @@ class _Runner:
         """Whether nobody waits for the answer any more, or it comes too late; then it is not worth a run."""
         late = not call.done and time.monotonic() > call.deadline
         if late or call.answer.done():
-            self._tell([(call, TooLate("there was too much to do to answer in time; try again in a moment"))])
+            self._tell([(call, TooLate())])
             return True
         return False
 

@@ -1,14 +1,16 @@
 """Everything that can be wrong with a request: its status, what the reply says, and that the server goes on."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.conftest import Server, Start
 from tests.http.test_predictions import SEVEN, pixels
-from tests.samples import base64_of, draw, encode
+from tests.samples import base64_of, draw, encode, handwritten
 from tests.vision.test_decode import png_header
 
 JSON = {"content-type": "application/json"}
@@ -156,6 +158,27 @@ def test_too_many_images_in_a_batch(client: httpx.Client) -> None:
     check(client.post("/predict/batch", files=[("file", b"")] * 1001), 413, "1,000")
     check(client.post("/predict/batch", json={"images": [""] * 1001}), 413, "1,000")
     assert len(client.post("/predict/batch", files=[("file", b"")] * 1000).json()["predictions"]) == 1000
+
+
+def test_too_many_other_fields_are_not_called_images(client: httpx.Client) -> None:
+    form = {f"field{n}": "x" for n in range(1016)}
+    check(client.post("/predict/batch", data=form, files={"file": SEVEN}), 413, "1,016 fields", "16 other fields")
+    few = {f"field{n}": "x" for n in range(16)}
+    assert client.post("/predict/batch", data=few, files={"file": SEVEN}).json()["predictions"][0]["digit"] == 7
+
+
+def test_plain_bytes_from_0_to_1(client: httpx.Client) -> None:
+    """As from arrays that were scaled for a network; read as they are, they would be blank."""
+    raw = (handwritten(7, np.random.default_rng(0)) > 100).astype(np.uint8).tobytes()
+    headers = {"content-type": "application/octet-stream"}
+    check(client.post("/predict/batch", content=raw, headers=headers), 422, "0 to 1", "255")
+    assert client.post("/predict/batch", content=bytes(784), headers=headers).status_code == 200
+
+
+def test_json_after_a_byte_order_mark(client: httpx.Client) -> None:
+    """Some editors and .NET write one; RFC 8259 (8.1) lets it be ignored."""
+    body = b"\xef\xbb\xbf" + json.dumps({"image": base64_of(SEVEN)}).encode()
+    assert client.post("/predict", content=body, headers=JSON).json()["digit"] == 7
 
 
 @pytest.mark.parametrize(

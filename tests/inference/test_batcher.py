@@ -45,10 +45,9 @@ def test_what_arrives_meanwhile_is_the_next_batch() -> None:
         engine = Slow()
         seen: list[int] = []
         batcher = Batcher(engine, 64, seen.append)
-        first = asyncio.create_task(batcher.predict(images(1)))
+        first = batcher.submit(images(1))
         await started(engine, 1)  # a lone request waits for nobody
-        others = [asyncio.create_task(batcher.predict(images(n, n + 100))) for n in range(2, 10)]
-        await asyncio.sleep(0)
+        others = [batcher.submit(images(n, n + 100)) for n in range(2, 10)]
         engine.go.release(2)
         assert (await first)[:, 0].tolist() == [1]
         for n, rows in enumerate(await asyncio.gather(*others), start=2):
@@ -64,7 +63,7 @@ def test_no_run_is_larger_than_the_limit() -> None:
         engine = Slow()
         batcher = Batcher(engine, 8)
         engine.go.release(100)
-        rows = await batcher.predict(images(*range(21)))
+        rows = await batcher.submit(images(*range(21)))
         assert rows[:, 0].tolist() == list(range(21))
         assert engine.sizes == [8, 8, 5]
         batcher.close()
@@ -79,10 +78,10 @@ def test_a_failure_reaches_those_who_wait_and_nobody_else() -> None:
         engine.fail = True
         engine.go.release(1)
         with pytest.raises(RuntimeError, match="broke"):
-            await batcher.predict(images(1))
+            await batcher.submit(images(1))
         engine.fail = False
         engine.go.release(1)
-        assert (await batcher.predict(images(5)))[0, 0] == 5
+        assert (await batcher.submit(images(5)))[0, 0] == 5
         batcher.close()
 
     asyncio.run(story())
@@ -95,7 +94,7 @@ def test_a_failing_observer_leaves_nobody_waiting() -> None:
 
         batcher = Batcher(Slow(), 8, observe)
         with pytest.raises(ValueError, match="1"):
-            await asyncio.wait_for(batcher.predict(images(1)), 5)
+            await asyncio.wait_for(batcher.submit(images(1)), 5)
         batcher.close()
 
     asyncio.run(story())
@@ -105,10 +104,9 @@ def test_a_request_that_left_does_not_disturb_the_others() -> None:
     async def story() -> None:
         engine = Slow()
         batcher = Batcher(engine, 8)
-        first = asyncio.create_task(batcher.predict(images(1)))
+        first = batcher.submit(images(1))
         await started(engine, 1)
-        left, stays = (asyncio.create_task(batcher.predict(images(n))) for n in (2, 3))
-        await asyncio.sleep(0)
+        left, stays = (batcher.submit(images(n)) for n in (2, 3))
         left.cancel()
         engine.go.release(2)
         assert (await first)[0, 0] == 1
@@ -124,10 +122,9 @@ def test_a_lone_image_waits_for_one_run_whatever_else_is_asked() -> None:
     async def story() -> None:
         engine = Slow()
         batcher = Batcher(engine, 4)
-        large = [asyncio.create_task(batcher.predict(images(*range(40)))) for _ in range(2)]
+        large = [batcher.submit(images(*range(40))) for _ in range(2)]
         await started(engine, 1)
-        lone = asyncio.create_task(batcher.predict(images(77)))
-        await asyncio.sleep(0)
+        lone = batcher.submit(images(77))
         engine.go.release(2)
         assert (await lone)[0, 0] == 77
         assert engine.sizes[:2] == [4, 1]
@@ -144,10 +141,10 @@ def test_large_calls_get_their_turns_however_many_small_ones_come() -> None:
         engine = Slow()
         batcher = Batcher(engine, 2)
         engine.go.release(1000)
-        large = asyncio.create_task(batcher.predict(images(*range(8))))
+        large = batcher.submit(images(*range(8)))
         ended = 0
         while not large.done():
-            await asyncio.gather(*(batcher.predict(images(1)) for _ in range(6)))
+            await asyncio.gather(*(batcher.submit(images(1)) for _ in range(6)))
             ended += 6
             assert ended < 60
         batcher.close()
@@ -159,10 +156,9 @@ def test_a_large_call_does_not_wait_for_the_end_of_another() -> None:
     async def story() -> None:
         engine = Slow()
         batcher = Batcher(engine, 2)
-        first = asyncio.create_task(batcher.predict(images(*range(20))))
+        first = batcher.submit(images(*range(20)))
         await started(engine, 1)
-        second = asyncio.create_task(batcher.predict(images(1, 2, 3)))
-        await asyncio.sleep(0)
+        second = batcher.submit(images(1, 2, 3))
         engine.go.release(6)
         assert (await second)[:, 0].tolist() == [1, 2, 3]
         assert not first.done()
@@ -177,9 +173,9 @@ def test_what_was_not_begun_by_its_deadline_costs_no_run() -> None:
     async def story() -> None:
         engine = Slow()
         batcher = Batcher(engine, 2)
-        first = asyncio.create_task(batcher.predict(images(*range(4)), time.monotonic() + 0.01))
+        first = batcher.submit(images(*range(4)), time.monotonic() + 0.01)
         await started(engine, 1)  # begun, it is finished
-        late = [asyncio.create_task(batcher.predict(images(*range(n)), time.monotonic() - 1)) for n in (1, 3)]
+        late = [batcher.submit(images(*range(n)), time.monotonic() - 1) for n in (1, 3)]
         await asyncio.sleep(0.02)
         engine.go.release(2)
         for task in late:

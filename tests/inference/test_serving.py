@@ -79,13 +79,13 @@ def test_a_request_keeps_the_version_that_it_took(models: Path) -> None:
         point(models, "2\n")
         await until(lambda: service.live.card.version == 2)
         # Long after the exchange, and called for the first time.
-        assert np.allclose((await old.batcher.predict(IMAGE[None]))[0], answer(models, 1, IMAGE), atol=1e-5)
-        assert np.allclose((await service.live.batcher.predict(IMAGE[None]))[0], answer(models, 2, IMAGE), atol=1e-5)
+        assert np.allclose((await old.batcher.submit(IMAGE[None]))[0], answer(models, 1, IMAGE), atol=1e-5)
+        assert np.allclose((await service.live.batcher.submit(IMAGE[None]))[0], answer(models, 2, IMAGE), atol=1e-5)
         assert inference_threads() == 2
         batcher = old.batcher
         del old
         gc.collect()
-        assert (await batcher.predict(IMAGE[None])).shape == (1, 10)  # whoever has but the batcher has enough
+        assert (await batcher.submit(IMAGE[None])).shape == (1, 10)  # whoever has but the batcher has enough
         del batcher
         gc.collect()
         await until(lambda: inference_threads() == 1)
@@ -96,8 +96,7 @@ def test_a_request_keeps_the_version_that_it_took(models: Path) -> None:
 
 def test_a_request_under_way_is_answered_though_nobody_else_has_its_version(models: Path) -> None:
     async def story(service: Serving) -> None:
-        waiting = [asyncio.create_task(service.live.batcher.predict(np.stack([IMAGE] * 64))) for _ in range(20)]
-        await asyncio.sleep(0)
+        waiting = [service.live.batcher.submit(np.stack([IMAGE] * 64)) for _ in range(20)]
         await service.activate(2)
         gc.collect()
         for rows in await asyncio.gather(*waiting):
@@ -173,7 +172,7 @@ def test_the_event_loop_goes_on_while_a_version_loads(models: Path, monkeypatch:
         await until(loading.is_set)
         live = service.live
         for _ in range(10):
-            assert (await live.batcher.predict(IMAGE[None])).shape == (1, 10)
+            assert (await live.batcher.submit(IMAGE[None])).shape == (1, 10)
         go.set()
         await until(lambda: service.live.card.version == 2)
 
