@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
+from unittest import mock
 
 import pytest
 from PIL import Image
@@ -50,16 +52,26 @@ def run(folder: Path, *arguments: str | Path, status: int = 0, **more: str) -> s
     return done.stdout
 
 
-def run_here(folder: Path, *arguments: str | Path) -> str:
-    """The same in this process, which has imported what takes another some seconds; its output, errors included."""
-    output, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
+def run_here(folder: Path, *arguments: str | Path, status: int = 0) -> str:
+    """The same in this process, which has imported what takes another some seconds."""
+    output = io.StringIO()
+    assert main_here(folder, [*map(str, arguments)], output, output) == status, output.getvalue()
+    return output.getvalue()
+
+
+def main_here(folder: Path, arguments: list[str], output: TextIO, errors: TextIO) -> int:
+    """Run a command in this process and a folder; its status."""
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        with contextlib.chdir(folder), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            status = main([*map(str, arguments)])
+        with (
+            contextlib.chdir(folder),
+            mock.patch.dict(os.environ, environment(), clear=True),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+        ):
+            return main(arguments)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert status == 0, output.getvalue()
-    return output.getvalue()
 
 
 def fit(small_data: Path, *more: str) -> list[str]:
@@ -70,7 +82,7 @@ def fit(small_data: Path, *more: str) -> list[str]:
 def trained(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `fit` has run from beginning to end."""
     folder = tmp_path_factory.mktemp("fit")
-    output = run(folder, *fit(small_data))
+    output = run_here(folder, *fit(small_data))
     assert "published as version 1" in output
     assert "epoch 3/3" in output
     return folder
@@ -93,7 +105,7 @@ def test_fit_publishes_a_whole_version(trained: Path, small_data: Path) -> None:
 
 
 def test_a_finished_run_is_not_published_twice(trained: Path, small_data: Path) -> None:
-    assert "--fresh" in run(trained, *fit(small_data), status=2)
+    assert "--fresh" in run_here(trained, *fit(small_data), status=2)
     assert versions.numbers(trained / "models/digits") == [1]
 
 
@@ -101,19 +113,19 @@ def test_evaluate_measures_the_same_again(trained: Path, small_data: Path) -> No
     output = run(trained, "evaluate", "1", "--data", small_data, "--no-verify")
     assert "on validation" in output
     assert "its card says: the same" in output
-    assert "on test" in run(trained, "evaluate", "1", "--data", small_data, "--no-verify", "--split", "test")
+    assert "on test" in run_here(trained, "evaluate", "1", "--data", small_data, "--no-verify", "--split", "test")
 
 
 def test_export_and_activate(trained: Path, small_data: Path) -> None:
     file = trained / "models/digits/1/model.keras"
-    output = run(trained, "export", file, "--data", small_data, "--no-verify", "--models", "other/digits")
+    output = run_here(trained, "export", file, "--data", small_data, "--no-verify", "--models", "other/digits")
     assert "published as version 1" in output
     assert "test: " in output
-    assert "nowhere" in run(trained, "export", file, "--data", "nowhere", status=2)
+    assert "nowhere" in run_here(trained, "export", file, "--data", "nowhere", status=2)
     output = run(trained, "export", file, "--models", "other/digits", **OFFLINE, HOME=str(trained / "nobody"))
     assert "not measured" in output
     assert "version 1 still serves" in output
-    run(trained, "activate", "2", "--models", "other/digits")
+    run_here(trained, "activate", "2", "--models", "other/digits")
     assert versions.current(trained / "other/digits") == 2
     assert versions.card_of(trained / "other/digits/2").metrics == {}
 
@@ -132,7 +144,7 @@ def test_kill_in_the_middle_and_start_again(trained: Path, small_data: Path, tmp
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "models").exists()
-    output = run(tmp_path, *fit(small_data))
+    output = run_here(tmp_path, *fit(small_data))
     assert "epoch 1/3" not in output
     assert "epoch 3/3" in output
     reference, resumed = (versions.card_of(folder / "models/digits/1") for folder in (trained, tmp_path))
@@ -142,13 +154,14 @@ def test_kill_in_the_middle_and_start_again(trained: Path, small_data: Path, tmp
 
 def test_evaluate_tells_when_figures_do_not_compare(trained: Path, tmp_path: Path) -> None:
     other = write_idx(tmp_path / "other", 120, 30, seed=5)
-    assert "on other images" in run(trained, "evaluate", "1", "--data", other, "--no-verify")
+    assert "on other images" in run_here(trained, "evaluate", "1", "--data", other, "--no-verify")
 
 
 def test_fresh_never_empties_a_folder_that_is_no_run(small_data: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("years of work")
-    assert "--fresh does not empty it" in run(tmp_path, *fit(small_data, "--run", "precious", "--fresh"), status=2)
+    arguments = fit(small_data, "--run", "precious", "--fresh")
+    assert "--fresh does not empty it" in run_here(tmp_path, *arguments, status=2)
     assert (tmp_path / "precious" / "thesis.txt").exists()
 
 

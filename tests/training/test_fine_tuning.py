@@ -1,16 +1,16 @@
-"""Training a version further, with corrections: as the service calls it, a process that tells its progress."""
+"""Training a version further, with corrections: the commands that the service calls."""
 
 import dataclasses
+import io
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.training.test_command_line import command, environment, run
+from tests.training.test_command_line import main_here, run, run_here
 from tests.training.test_feedback import write_archive
 from training import data, feedback, recipes, versions
 from training.card import Card
@@ -31,7 +31,7 @@ def digits(small_data: Path) -> Digits:
 def folder(small_data: Path, digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with version 1, which kept its validation images, and an archive of digits in another hand."""
     folder = tmp_path_factory.mktemp("fine-tuning")
-    run(folder, "fit", "dense-512", "--epochs", "2", "--data", small_data, "--no-verify")
+    run_here(folder, "fit", "dense-512", "--epochs", "2", "--data", small_data, "--no-verify")
     mirrored = dataclasses.replace(digits.test, images=digits.test.images[:, :, ::-1])
     write_archive(folder / "feedback.zip", [(mirrored[:20], False), (mirrored[20:30], True)])
     return folder
@@ -56,11 +56,9 @@ def fine_tuning(small_data: Path, *more: str) -> list[str]:
 
 def call(folder: Path, arguments: list[str]) -> tuple[str, str]:
     """Run a command that must succeed; its standard output and standard error."""
-    done = subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, done.stderr
+    output, errors = io.StringIO(), io.StringIO()
+    assert main_here(folder, arguments, output, errors) == 0, errors.getvalue()
+    return output.getvalue(), errors.getvalue()
 
 
 def changed(folder: Path, card: Card) -> None:
@@ -176,7 +174,7 @@ def test_versions_that_cannot_be_trained_further(
     version = tmp_path / "staged"
     shutil.copytree(folder / "models/digits/1", version)
     changed(version, dataclasses.replace(versions.card_of(version), **card))
-    output = run(tmp_path, "fit", "--start", "staged", *known_data(small_data), "--epochs", "1", status=2)
+    output = run_here(tmp_path, "fit", "--start", "staged", *known_data(small_data), "--epochs", "1", status=2)
     assert np.all([word in output.splitlines()[-1] for word in words.split(".*")])
 
 
