@@ -47,6 +47,8 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
+            # Pinned, the threads of every process would go to the same cores, the first ones.
+            "ENABLE_CPU_PINNING": False,
         }
         core = _runtime()
         try:

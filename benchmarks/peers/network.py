@@ -42,6 +42,7 @@ class Network:
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,  # or several processes would share one core
         }
         compiled = openvino.Core().compile_model(Path(os.environ["NETWORK"], "model.xml"), "CPU", options)
         self._request = compiled.create_infer_request()

@@ -1,5 +1,9 @@
 """The shipped network in its runtime."""
 
+import contextlib
+import os
+import threading
+
 import numpy as np
 import pytest
 
@@ -30,6 +34,21 @@ def test_the_batch_size_does_not_change_an_answer(engine: OpenVinoEngine) -> Non
     reference = np.concatenate([engine.predict(image[None]) for image in images])
     for count in (2, 3, 7, 33, 64, 65, 150):
         assert np.abs(engine.predict(images[:count]) - reference[:count]).max() < 1e-6
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux to tell where a thread may run")
+def test_its_thread_may_run_on_any_core() -> None:
+    """Pinned, the threads of all processes would share the first core."""
+    engine = OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+    images = np.zeros((16, 28, 28), np.uint8)
+    thread = threading.Thread(target=lambda: [engine.predict(images) for _ in range(100)])
+    thread.start()
+    allowed = []
+    while thread.is_alive():
+        with contextlib.suppress(OSError):  # it has just ended
+            allowed.append(len(os.sched_getaffinity(thread.native_id or 0)))
+    thread.join()
+    assert {*allowed} == {len(os.sched_getaffinity(0))}
 
 
 def test_results_are_kept_when_the_engine_runs_again(engine: OpenVinoEngine) -> None:
