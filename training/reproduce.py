@@ -211,7 +211,7 @@ def _section(article: Article, found: dict[str, Any]) -> str:
             cells.append(_spread([100 * outcome[split]["accuracy"] for outcome in outcomes], 2, " %"))
             cells.append(_spread([outcome[split]["nll"] for outcome in outcomes], 4, ""))
         lines.append(f"| {' | '.join([*cells, _duration([outcome['seconds'] for outcome in outcomes])])} |")
-        if done != meant:
+        if done != meant or len(outcomes) == 1:  # one figure alone says little
             notes.append(_by_epoch(outcomes[0]["test_accuracies"]))
     lines += ["", *notes]
     outcome = found["variants"][0]["outcomes"][0]
@@ -229,7 +229,7 @@ def _section(article: Article, found: dict[str, Any]) -> str:
 
 def _by_epoch(accuracies: list[float]) -> str:
     listed = ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
-    return f"Test accuracy after each epoch so far: {listed}.\n"
+    return f"Test accuracy after each epoch: {listed}.\n"
 
 
 def _folds(article: Article, folds: dict[str, list[float]]) -> list[str]:
