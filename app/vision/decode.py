@@ -39,7 +39,7 @@ _OTHERS = (
 )
 
 # What Pillow's readers raise on damaged files; the list is its documentation's and what fuzzing showed.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error, OverflowError)
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error, OverflowError)
 
 
 def open_image(content: bytes, max_pixels: int, media_type: str | None = None) -> Image.Image:
@@ -54,24 +54,43 @@ def open_image(content: bytes, max_pixels: int, media_type: str | None = None) -
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         raise _refusal(content, media_type) from None
-    except _DAMAGE:
+    except DAMAGE:
         raise NotAnImage("the image is damaged: its header cannot be read; send it again or save it anew") from None
-    if image.format == "JPEG" and content.count(b"\xff\xda") > MOST_SCANS:
+    if is_jpeg(image) and content.count(b"\xff\xda") > MOST_SCANS:
         raise NotAnImage("the JPEG is made of more scans than any program writes; save it anew and send that")
-    if image.width * image.height > max_pixels:
+    if _pixels(image) > max_pixels:
         raise TooManyPixels(
             f"the image has {image.width} x {image.height} pixels, more than {max_pixels:,}; send a smaller one"
         )
     return image
 
 
+def is_jpeg(image: Image.Image) -> bool:
+    """Pillow has another name for a JPEG that says that more pictures follow, as those of phones do."""
+    return image.format in ("JPEG", "MPO")
+
+
 def load(image: Image.Image) -> Image.Image:
     """Decode the pixels of an opened picture (its first frame). Raises NotAnImage when they are damaged."""
     try:
         image.load()
-    except _DAMAGE:
-        raise NotAnImage(f"the {image.format} image is cut short or corrupt; send it again or save it anew") from None
+    except DAMAGE:
+        raise damaged(image) from None
     return image
+
+
+def damaged(image: Image.Image) -> NotAnImage:
+    """What to tell of a picture whose pixels cannot be had."""
+    return NotAnImage(f"the {image.format} image is cut short or corrupt; send it again or save it anew")
+
+
+def _pixels(image: Image.Image) -> int:
+    """How many are decoded at once: a tile of a TIFF may be larger than the picture."""
+    most = image.width * image.height
+    if image.format == "TIFF":
+        wide, high = (image.tag_v2.get(tag, 0) for tag in (322, 323))  # type: ignore[attr-defined]  # a TIFF's
+        most = max(most, wide * high)
+    return most
 
 
 def _refusal(content: bytes, media_type: str | None) -> NotAnImage | UnsupportedImage:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from app.vision.decode import load
+from app.vision.decode import DAMAGE, damaged, is_jpeg, load
 
 Grey = NDArray[np.float32]
 Levels = NDArray[np.uint8]
@@ -42,6 +42,9 @@ BAND_CONTRAST, BAND_AGREEMENT = 128, 8
 # White in files of floats (the first) and of 8, 10, 12, 14, 16 and 32 bits.
 _FULL_SCALES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0, 4294967295.0)
 
+# Pixels of a deep picture that are scaled at a time: as floats, all 25 million would take a gigabyte.
+BLOCK = 2**18
+
 # Colours that differ this much more along another axis than in brightness are told apart along that axis.
 COLOUR_FACTOR = 2.0
 
@@ -52,9 +55,13 @@ def decode(image: Image.Image) -> Image.Image:
     JPEG is decoded straight to an eighth, quarter or half of its size where that is enough.
     Raises NotAnImage when the pixels are damaged.
     """
-    if image.format == "JPEG":
+    if is_jpeg(image):
         image.draft(None, (DECODED_SIDE, DECODED_SIDE))
-    return _upright(_simple(load(image)), _orientation(image))
+    load(image)
+    try:
+        return _upright(_simple(image), _orientation(image))
+    except (*DAMAGE, ImportError):  # odd metadata, and colours that Pillow was built without
+        raise damaged(image) from None
 
 
 def _simple(image: Image.Image) -> Image.Image:
@@ -73,20 +80,27 @@ def _from_deep(values: NDArray[Any]) -> Image.Image:
     White is the least of the usual full scales that the largest value fits, since files do not tell it:
     cameras and scanners put 10, 12 or 14 bits into 16. Values that are not finite count as the nearest that are.
     """
-    numbers = values.astype(np.float64)
-    finite = numbers[np.isfinite(numbers)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    numbers = np.nan_to_num(numbers, nan=high, posinf=high, neginf=low)
+    result = np.empty(values.shape, np.uint8)
+    rows = max(1, BLOCK // values.shape[1])
+    blocks = [slice(start, start + rows) for start in range(0, len(values), rows)]
+    ends: list[float] = []
+    for block in blocks:
+        finite = values[block][np.isfinite(values[block])]
+        ends += [float(finite.min()), float(finite.max())] if finite.size else []
+    low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
     scales = _FULL_SCALES if values.dtype.kind == "f" else _FULL_SCALES[1:]
     white = next((scale for scale in scales if high <= scale), high)
-    return Image.fromarray(np.rint(np.clip(numbers / white, 0, 1) * 255).astype(np.uint8))
+    for block in blocks:
+        numbers = np.nan_to_num(values[block].astype(np.float64), nan=high, posinf=high, neginf=low)
+        result[block] = np.rint(np.clip(numbers / white, 0, 1) * 255)
+    return Image.fromarray(result)
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation (tag 274); a damaged EXIF block turns nothing."""
     try:
         found = image.getexif().get(274, 1)
-    except (SyntaxError, ValueError, OSError, KeyError, TypeError):
+    except (*DAMAGE, KeyError):
         return 1
     return found if isinstance(found, int) else 1
 

@@ -1,9 +1,11 @@
 """Bytes that are no picture, or a hostile one."""
 
+import io
 import struct
 import zlib
 
 import pytest
+from PIL.PngImagePlugin import PngInfo
 
 from app.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedImage
 from app.vision.decode import load, open_image
@@ -100,6 +102,46 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded() -> None:
     assert open_image(content, 10**6).format == "JPEG"
     with pytest.raises(NotAnImage, match="scans"):
         open_image(content[:start] + scan * 200 + content[-2:], 10**6)
+
+
+def test_nor_are_they_hidden_by_a_name_for_several_pictures() -> None:
+    """Where a block of type MPF says that another picture follows, Pillow calls the file MPO."""
+    content = encode(draw(1, (64, 64)), "JPEG", progressive=True)
+    start = content.rindex(b"\xff\xda")
+    entries = [struct.pack("<HHI4s", 0xB000, 7, 4, b"0100"), struct.pack("<HHII", 0xB001, 4, 1, 2)]
+    entries.append(struct.pack("<HHII", 0xB002, 7, 32, 50))
+    index = b"II*\0" + struct.pack("<IH", 8, 3) + b"".join(entries) + struct.pack("<I", 0)
+    pictures = struct.pack("<IIIHH", 0x030000, len(content), 0, 0, 0) + struct.pack("<IIIHH", 0, 10, 100, 0, 0)
+    block = b"MPF\0" + index + pictures
+    marked = b"\xff\xe2" + struct.pack(">H", 2 + len(block)) + block
+    content = content[:2] + marked + content[2:start] + content[start:-2] * 200 + content[-2:]
+    with pytest.raises(NotAnImage, match="scans"):
+        open_image(content, 10**6)
+
+
+def test_a_tile_larger_than_the_picture_counts() -> None:
+    """It is decoded as a whole."""
+    side = {256: 60, 257: 60, 258: 8, 259: 8, 262: 1, 277: 1, 322: 16_000, 323: 16_000, 324: 200, 325: 100}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in side.items())
+    content = b"II*\0" + struct.pack("<IH", 8, len(side)) + entries + struct.pack("<I", 0)
+    with pytest.raises(TooManyPixels):
+        open_image(content.ljust(400, b"\0"), 10**6)
+
+
+@pytest.mark.parametrize("exif", [b"II+\0\x08\0\0\0", b"II*\0", b"nonsense"])
+def test_damaged_exif_turns_nothing(exif: bytes) -> None:
+    buffer = io.BytesIO()
+    draw(7).save(buffer, "PNG", exif=exif)
+    assert read(buffer.getvalue(), 10**6) is not None
+
+
+def test_metadata_that_is_no_transparency() -> None:
+    text = PngInfo()
+    text.add_text("transparency", "of the public service")
+    buffer = io.BytesIO()
+    draw(7).save(buffer, "PNG", pnginfo=text)
+    with pytest.raises(NotAnImage, match="save it anew"):
+        read(buffer.getvalue(), 10**6)
 
 
 def test_the_limit_of_pixels_is_ours_alone() -> None:
