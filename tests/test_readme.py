@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -95,6 +96,8 @@ def test_training_commands(small_data: Path, tmp_path: Path) -> None:
     assert {line.split()[3] for line in commands} == {
         *("explore", "fit", "evaluate", "activate", "look", "describe", "crossval", "export")
     }
+    shutil.copytree(ROOT / "models/digits/1", tmp_path / "models/digits/1")
+    (tmp_path / "models/digits/CURRENT").write_text("1\n")
     for command in commands:
         line = command.replace("my-network.keras", "models/digits/1/model.keras").replace("--folds 5", "--folds 2")
         line = line.replace("tests/images", str(ROOT / "tests/images"))

@@ -387,9 +387,9 @@ def _reproducing_command(name: str, options: argparse.Namespace) -> str:
 
 
 def activate(options: argparse.Namespace) -> None:
-    """Let another version serve from the next start on."""
+    """Let another version serve; a service that runs goes over to it."""
     versions.activate(options.models, options.version)
-    print(f"version {options.version} serves from the next start of the service on")
+    print(f"version {options.version} serves; a service that runs goes over to it")
 
 
 def _recipe(options: argparse.Namespace) -> recipes.Recipe:

@@ -175,8 +175,9 @@ def _service(version: Path) -> Iterator[httpx.Client]:
         (models / versions.CURRENT).write_text(f"{number}\n")
         command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--uds", str(address)]
         command += ["--app-dir", str(Path(__file__).parent.parent)]
-        # Only the defaults: an operator's limits must not change what is measured, nor must a busy machine.
-        foreign = ("DIGITS_", "UVICORN_", "WEB_CONCURRENCY")
+        # Only the defaults: an operator's limits must not change what is measured, nor must a busy
+        # machine; and what is counted here is none of the service's that retrains.
+        foreign = ("DIGITS_", "UVICORN_", "WEB_CONCURRENCY", "PROMETHEUS_")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         ours = {"DIGITS_MODELS": str(models), "DIGITS_STATE": f"{temporary}/state", "DIGITS_WORKER": "external"}
         ours |= {"DIGITS_DEADLINE": "60"}

@@ -195,7 +195,11 @@ def test_the_service_that_measures_is_not_the_callers(trained: Path, small_data:
     long.mkdir()
     try:
         arguments = ["evaluate", "1", "--data", str(small_data), "--no-verify"]
-        output = run(trained, *arguments, TMPDIR=str(long), WEB_CONCURRENCY="2", DIGITS_MAX_BATCH="1")
+        counted = tmp_path / "counted"
+        counted.mkdir()
+        settings = {"WEB_CONCURRENCY": "2", "DIGITS_MAX_BATCH": "1", "PROMETHEUS_MULTIPROC_DIR": str(counted)}
+        output = run(trained, *arguments, TMPDIR=str(long), **settings)
+        assert list(counted.iterdir()) == []
     finally:
         (trained / "app.py").unlink()
     assert "its card says: the same" in output
