@@ -5,6 +5,7 @@ What serves is imported only where it serves: the process that starts the others
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -15,6 +16,9 @@ from pathlib import Path
 from app import logs
 from app.cores import cores
 from app.processes import Processes
+
+# No processes, memory or files are left: nothing that another address would mend.
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 def main() -> None:
@@ -49,9 +53,8 @@ def _serve_from_many(options: argparse.Namespace) -> int:
             return asyncio.run(processes.run())
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            logging.getLogger("digits").critical(
-                f"{options.host}:{options.port}: {reason}; choose another --host or --port"
-            )
+            advice = "" if error.errno in _SCARCE else "; choose another --host or --port"
+            logging.getLogger("digits").critical(f"{options.host}:{options.port}: {reason}{advice}")
             return 1
 
 

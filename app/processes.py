@@ -46,8 +46,10 @@ class Processes:
         # The others start when the first one listens: what keeps the service from starting is told once, and nobody
         # waits for all of them.
         listening = asyncio.create_task(self._listens.wait())
-        await asyncio.wait((listening, ending), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((listening, ending, *keepers), return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
+        if keepers[0].done():
+            keepers[0].result()  # raises what kept it from being started
         keepers += [asyncio.create_task(self._keep(ending)) for _ in range(self._count - 1)]
         await asyncio.gather(*keepers)
         return self._status

@@ -148,3 +148,13 @@ def test_one_that_cannot_be_started_again_at_once_is_started_later(monkeypatch: 
     monkeypatch.setattr(processes, "PAUSE", 0.01)
     # Told to end, it may end by the signal itself: one that is just starting does.
     assert asyncio.run(asyncio.wait_for(scenario(), 60)) == 0
+
+
+def test_where_not_even_the_first_can_be_started_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
+    running = processes.Processes("127.0.0.1", 0, 2, lambda fd: ["true"])
+    with pytest.raises(BlockingIOError):
+        asyncio.run(asyncio.wait_for(running.run(), 10))
