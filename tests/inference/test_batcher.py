@@ -212,11 +212,11 @@ def test_no_more_waits_than_may() -> None:
         engine = Slow()
         batcher = Batcher(engine, 2, most_waiting=5)
         assert not batcher.congested
-        answers = [batcher.submit(images(*range(9)))]  # where nothing waits, any number may
+        answers = [batcher.submit(images(*range(17)))]  # where nothing waits, any number may
         assert batcher.congested
         with pytest.raises(Overloaded, match="try again"):
             batcher.submit(images(1))
-        engine.go.release(5)
+        engine.go.release(9)
         await answers[0]
         answers = [batcher.submit(images(n)) for n in range(5)]
         with pytest.raises(Overloaded):
