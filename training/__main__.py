@@ -15,7 +15,7 @@ from typing import Any
 from training import data, feedback, recipes, versions
 from training.card import Card, Metrics
 from training.data import Digits, Split
-from training.errors import TrainingError
+from training.errors import RunInUse, TrainingError
 from training.progress import JsonLines, ProgressBar
 from training.versions import Version
 
@@ -26,7 +26,10 @@ FORMATS = ("keras-json-h5", "onnx", "litert", "saved-model", "openvino")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Returns 0, or 2 after one line on standard error that says what to mend."""
+    """Run one command. Returns 0, or 2 after one line on standard error that says what to mend.
+
+    Or EX_TEMPFAIL of sysexits.h, where the same command may succeed later.
+    """
     options = _parser().parse_args(arguments)
     # Like Ctrl-C: what is running is ended, and what is half-made removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -34,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.command(options)
     except (TrainingError, versions.VersionError) as error:
         print(f"training: {error}", file=sys.stderr)
-        return 2
+        return os.EX_TEMPFAIL if isinstance(error, RunInUse) else 2
     except OSError as error:
         print(f"training: {_explain(error)}", file=sys.stderr)
         return 2

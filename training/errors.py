@@ -3,3 +3,7 @@
 
 class TrainingError(Exception):
     """A failure that the person at the command line can mend; its text is all that they see."""
+
+
+class RunInUse(TrainingError):
+    """Another process trains in the same folder: the one failure that is over by itself."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from training import drawing
 from training.augment import Augment
 from training.data import Split
-from training.errors import TrainingError
+from training.errors import RunInUse, TrainingError
 from training.network import Weights, build, sharpen
 from training.progress import Progress
 from training.recipes import Optimiser, Recipe
@@ -284,7 +284,7 @@ def _claimed(run: Path, settings: dict[str, Any]) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TrainingError(f"another process is training in {run}; choose another folder with --run") from None
+            raise RunInUse(f"another process is training in {run}; choose another folder with --run") from None
         path = run / SETTINGS
         if not path.exists():
             temporary = path.with_suffix(".tmp")

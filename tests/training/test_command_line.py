@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
@@ -155,6 +156,15 @@ def test_kill_in_the_middle_and_start_again(trained: Path, small_data: Path, tmp
 def test_evaluate_tells_when_figures_do_not_compare(trained: Path, tmp_path: Path) -> None:
     other = write_idx(tmp_path / "other", 120, 30, seed=5)
     assert "on other images" in run_here(trained, "evaluate", "1", "--data", other, "--no-verify")
+
+
+def test_a_run_that_another_process_holds_is_worth_another_try(small_data: Path, tmp_path: Path) -> None:
+    """The service's worker tells this status from a mistake, and lets the job wait."""
+    (tmp_path / "taken").mkdir()
+    with (tmp_path / "taken" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        output = run_here(tmp_path, *fit(small_data, "--run", "taken"), status=os.EX_TEMPFAIL)
+    assert "another process" in output
 
 
 def test_fresh_never_empties_a_folder_that_is_no_run(small_data: Path, tmp_path: Path) -> None:
