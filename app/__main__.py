@@ -14,11 +14,14 @@ import tempfile
 from pathlib import Path
 
 from app import logs
-from app.cores import cores
+from app.allowance import cores, memory
 from app.processes import Processes
 
 # No processes, memory or files are left: nothing that another address would mend.
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
+# Bytes that a server process may come to take, with large pictures and a second version that is about to serve.
+_PROCESS = 200 * 2**20
 
 
 def main() -> None:
@@ -69,12 +72,18 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m app", description="Reads handwritten digits, over HTTP.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: %(default)s")
     parser.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
-    parser.add_argument("--workers", type=_count, default=cores(), help="server processes; default: cores, %(default)s")
+    most = "one for each core for which there is memory, %(default)s"
+    parser.add_argument("--workers", type=_count, default=_workers(), help=f"server processes; default: {most}")
     parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)  # one of several: serve on this descriptor
     parser.add_argument(
         "--seed", type=Path, metavar="FOLDER", help="where DIGITS_MODELS has no version yet, begin with this folder's"
     )
     return parser.parse_args()
+
+
+def _workers() -> int:
+    """Server processes that fit here. In a container's memory fewer may than it has cores."""
+    return max(1, int(min(cores(), memory() // _PROCESS)))
 
 
 def _port(text: str) -> int:

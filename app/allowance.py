@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""How much of the machine this process may use."""
 
 import math
 import os
@@ -7,6 +7,9 @@ from pathlib import Path
 # Where Linux tells a container how much processor time it may take in how long: control groups, version 2 and 1.
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 CFS = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+
+# And how many bytes of memory.
+MEMORY = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def cores() -> int:
@@ -17,3 +20,13 @@ def cores() -> int:
         return min(found, max(1, math.ceil(int(quota) / int(period))) if int(quota) > 0 else found)
     except (OSError, ValueError):  # no such limit here, or none set: "max"
         return found
+
+
+def memory() -> float:
+    """Bytes that a container may take; infinity where nothing limits it."""
+    for path in MEMORY:
+        try:
+            return int(path.read_text())
+        except (OSError, ValueError):  # no such limit here, or none set: "max"
+            continue
+    return math.inf

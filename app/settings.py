@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.cores import cores
+from app.allowance import cores
 
 
 class Settings(BaseSettings):

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import cores, settings
+from app import __main__, allowance, settings
 from tests.conftest import AUTHORISED, SHIPPED, Start, command, environment, free_port
 from tests.http.test_predictions import SEVEN
 from tests.versions import add
@@ -225,7 +225,31 @@ def test_threads_follow_a_containers_limit(
 ) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(cores, "CPU_MAX", tmp_path / "cpu.max")
-    monkeypatch.setattr(cores, "CFS", (tmp_path / "quota", tmp_path / "period"))
+    monkeypatch.setattr(allowance, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(allowance, "CFS", (tmp_path / "quota", tmp_path / "period"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     assert settings.Settings().threads == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"memory.max": "536870912\n"}, 2),
+        ({"memory.max": "100000000\n"}, 1),
+        ({"memory.max": "max\n"}, 64),
+        ({"limit": "1073741824\n"}, 5),
+        ({"limit": "9223372036854771712\n"}, 64),
+        ({}, 64),
+    ],
+)
+def test_no_more_processes_than_fit_into_a_containers_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(allowance, "CPU_MAX", tmp_path / "no limit")
+    monkeypatch.setattr(allowance, "CFS", (tmp_path / "no limit", tmp_path / "no limit"))
+    monkeypatch.setattr(allowance, "MEMORY", (tmp_path / "memory.max", tmp_path / "limit"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(sys, "argv", ["app"])
+    assert __main__._options().workers == expected
