@@ -1,5 +1,6 @@
 """Probabilities that mean what they say, and the confidence below which the service declines."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ def calibrate(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> 
     best = float(TEMPERATURES[int(np.argmin(losses))])
     after = tempered(probabilities, best)
     confidence = after.max(axis=1)
-    threshold = round(float(np.quantile(confidence, 1 - ACCEPTED, method="lower")), 2)
+    threshold = math.floor(100 * float(np.quantile(confidence, 1 - ACCEPTED, method="lower"))) / 100
     accepted = float((confidence >= threshold).mean())
     return Calibration(best, threshold, accepted, (nll(probabilities, labels), nll(after, labels)))
 
