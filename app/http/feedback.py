@@ -102,7 +102,9 @@ def export_feedback(services: Services) -> StreamingResponse:
     """A ZIP file: `feedback.jsonl`, and each image as the model saw it and as it was sent. `python -m training fit
     --feedback` reads it.
     """
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by what streams it
+    folder = services["settings"].state  # a container's /tmp is memory
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by what streams it
     try:
         services["feedback"].write_archive(file)
     except BaseException:

@@ -2,15 +2,20 @@
 
 import base64
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from app.http.dependencies import State
+from app.http.feedback import export_feedback
+from app.settings import Settings
 from tests.conftest import AUTHORISED, ROOT, Start
 from tests.samples import base64_of, encode, handwritten
 
@@ -51,6 +56,17 @@ def test_all_forms_and_what_is_kept(service: httpx.Client) -> None:
     with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
         assert files.read("sent/1") == SEVEN
         assert len(files.read("feedback.jsonl").splitlines()) == 2
+
+
+def test_an_archive_is_made_beside_the_database_not_in_memory(tmp_path: Path) -> None:
+    class Many:
+        def write_archive(self, file: IO[bytes]) -> None:
+            self.file, self.place = file, os.readlink(f"/proc/self/fd/{file.fileno()}")
+
+    feedback, settings = Many(), Settings(state=tmp_path / "state")
+    export_feedback(cast(State, {"settings": settings, "feedback": feedback}))
+    feedback.file.close()
+    assert feedback.place.startswith(f"{tmp_path}/state/")
 
 
 @pytest.mark.parametrize("media_type", ["image/\0png", "a" * 3000, "image/<b>"])
