@@ -54,6 +54,10 @@ ALIKE = 0.7
 # … and it stands beside the digit, not over it: they share at most this much of the narrower one's width.
 OVERLAP = 0.3
 
+# Among this many parts of at least this share of its size, a part is a piece of noise, of a pattern or of a page. On
+# pictures of one digit there are at most three, on crops of old forms ten.
+CROWD, MEMBER = 16, 0.1
+
 # Wider than high by more than this are several digits that touch. Single ones come to 1.75: a 5 with a long top stroke.
 WIDEST = 1.8
 
@@ -117,7 +121,8 @@ def belonging(parts: Components, strong: NDArray[np.bool_]) -> NDArray[np.bool_]
 
 
 def has_company(parts: Components, digit: NDArray[np.bool_], others: NDArray[np.bool_]) -> bool:
-    """Whether there are several digits: others beside the one that was found, or several that touch taken for one.
+    """Whether there are several digits: others beside the one that was found, several that touch taken for one, or a
+    crowd.
 
     digit, others: which parts make it up, one at least, and which may be another. Where the digit is whole, one that
     the border cuts is none: neighbours stay when a digit is cut out of a page.
@@ -125,7 +130,7 @@ def has_company(parts: Components, digit: NDArray[np.bool_], others: NDArray[np.
     top, bottom = int(parts.top[digit].min()), int(parts.bottom[digit].max())
     left, right = int(parts.left[digit].min()), int(parts.right[digit].max())
     height, width = bottom - top, right - left
-    if width > WIDEST * height:
+    if width > WIDEST * height or np.count_nonzero(parts.area >= MEMBER * parts.area[digit].max()) >= CROWD:
         return True
     others = others & (parts.bottom - parts.top >= ALIKE * height)  # of many parts, few are left to look at closely
     if not others.any():

@@ -99,6 +99,21 @@ def test_small_things_beside_a_digit_are_none() -> None:
     assert doubt(picture) is None
 
 
+@pytest.mark.parametrize(("side", "block", "share"), [(56, 2, 0.15), (112, 1, 0.05), (112, 4, 0.15), (280, 10, 0.1)])
+def test_a_piece_of_a_crowd_is_no_single_digit(side: int, block: int, share: float) -> None:
+    """Of noise, a pattern, a page: one clump alone would be a 1 to anybody."""
+    for seed in range(10):
+        blocks = np.random.default_rng(seed).random((side // block, side // block)) < share
+        assert doubt(np.kron(np.where(blocks, 0, 255), np.ones((block, block))).astype(np.uint8)) == "several_digits"
+
+
+def test_specks_around_a_digit_are_none() -> None:
+    picture, random = row(5), np.random.default_rng(7)
+    for y, x in random.integers(0, 274, (60, 2)):
+        picture[y : y + 6, x : x + 6] = 0
+    assert doubt(picture) is None
+
+
 def test_what_the_network_gets_unchanged_is_left_to_it() -> None:
     random = np.random.default_rng(3)
     one, other = handwritten(1, random), handwritten(0, random)
