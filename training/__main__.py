@@ -226,7 +226,7 @@ def look(options: argparse.Namespace) -> None:
     found = pictures.find(options.folder)
     given = answers(versions.verify(options.models / str(number)).path, found)
     images = looking.seen(found)
-    right = [answer.digit == picture.label for picture, answer in zip(found, given, strict=True)]
+    right = [picture.label in (None, answer.digit) for picture, answer in zip(found, given, strict=True)]
     shown = [place for place in range(len(found)) if not (options.wrong and right[place])]
     if not shown:
         print(f"all {len(found):,} are right")

@@ -143,7 +143,7 @@ def answers(version: Path, pictures: Sequence[Picture]) -> list[Answer]:
     Raises TrainingError when the version cannot be served, or the service breaks.
     """
     with serving(version) as service:
-        return [service.answer(picture.path.read_bytes(), picture.path.name) for picture in pictures]
+        return [service.answer(picture.path.read_bytes(), picture.name) for picture in pictures]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A contact sheet: pictures as they are, what the network sees of them, and what it answers."""
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ def seen(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
     """
     done = subprocess.run(  # our own command
         [sys.executable, "-m", "app.vision"],
-        input="\n".join(str(picture.path.resolve()) for picture in pictures).encode(),
+        input=b"\0".join(os.fsencode(picture.path.resolve()) for picture in pictures),
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         check=False,
@@ -58,7 +59,7 @@ def sheet(pictures: Sequence[Picture], images: NDArray[np.uint8], answers: Seque
             said = f"read {answer.digit} ({answer.confidence:.0%}) {answer.refusal}"
         label = "" if picture.label is None else f"{picture.label}, "
         colour = WHITE if picture.label in (None, answer.digit) else RED
-        pen.text((x + 2, y + SIDE), f"{picture.source}/{picture.path.name}"[:34], fill=colour)
+        pen.text((x + 2, y + SIDE), f"{picture.source}/{picture.name}"[:34], fill=colour)
         pen.text((x + 2, y + SIDE + 12), (label + said)[:34], fill=colour)
     path.parent.mkdir(parents=True, exist_ok=True)
     page.save(path)
@@ -72,7 +73,7 @@ def _thumbnail(path: Path) -> Image.Image:
             deep = upright.mode.startswith("I") or upright.mode == "F"
             shown = Image.fromarray(_stretched(np.asarray(upright))) if deep else upright
             small = ImageOps.contain(shown.convert("RGBA"), (SIDE, SIDE))
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return Image.new("RGB", (SIDE, SIDE), "#808080")
     ground = Image.new("RGBA", small.size, BEHIND)
     return Image.alpha_composite(ground, small).convert("RGB")

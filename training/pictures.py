@@ -1,6 +1,7 @@
 """Pictures in folders, read by the running service, and tables of how well and how surely."""
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,11 @@ class Picture:
 
     @property
     def source(self) -> str:
-        return self.path.parent.name
+        return _printable(self.path.parent.name)
+
+    @property
+    def name(self) -> str:
+        return _printable(self.path.name)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ def find_groups(folder: Path) -> list[Picture]:
         known = ", ".join((*LABELLED, *OTHERS))
         raise TrainingError(f"{folder}: none of the folders {known} there; `look` takes any folder")
     return [picture for group in groups for picture in find(folder / group)]
+
+
+def _printable(name: str) -> str:
+    """What is no UTF-8 in the name of a file, replaced."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _label(path: Path) -> int | None:

@@ -1,10 +1,11 @@
 """``python -m app.vision``: what the network reads of pictures.
 
-Takes their paths on standard input, one a line, and writes uint8 (n, 28, 28) to standard output in numpy's format;
-one that cannot be read is left empty.
+Takes their paths on standard input, NUL between them as ``find -print0`` puts it, and writes uint8 (n, 28, 28) to
+standard output in numpy's format; one that cannot be read is left empty.
 """
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +22,8 @@ MAX_PIXELS = 25_000_000
 
 def main() -> None:
     """Read all paths, then answer."""
-    images = [_read_or_empty(Path(line)) for line in sys.stdin.read().splitlines()]
+    paths = [Path(os.fsdecode(path)) for path in sys.stdin.buffer.read().split(b"\0") if path]
+    images = [_read_or_empty(path) for path in paths]
     buffer = io.BytesIO()
     np.save(buffer, np.array(images, np.uint8).reshape(-1, SIDE, SIDE))
     sys.stdout.buffer.write(buffer.getvalue())

@@ -1,6 +1,7 @@
 """Pictures in folders: measured through the service, tabled, and drawn on a sheet."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.samples import draw
-from tests.training.test_command_line import run
+from tests.samples import draw, handwritten
+from tests.training.test_command_line import run, run_here
 from training.errors import TrainingError
 from training.look import seen, sheet
 from training.pictures import Answer, Picture, auroc, find, tables
@@ -118,3 +119,15 @@ def test_both_commands(folder: Path, tmp_path: Path) -> None:
     assert "6 of 6 pictures, read by version 1: sheet.png" in output
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.width > 500
+
+
+def test_odd_files_are_looked_at_all_the_same(tmp_path: Path) -> None:
+    """A name that is no UTF-8 and has two lines, a picture that is too large, and one that says no label."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    small = handwritten(7, np.random.default_rng(0))
+    Image.fromarray(small).save(os.fsencode(folder) + b"/9_\xff\n.png")
+    Image.fromarray(small).save(folder / "unlabelled.png")
+    Image.new("1", (20_000, 20_000)).save(folder / "0_large.png")
+    arguments = ["look", folder, "--models", ROOT / "models/digits", "--output", "sheet.png", "--wrong"]
+    assert "2 of 3 pictures" in run_here(tmp_path, *arguments)
