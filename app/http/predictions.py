@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from app.vision.digit import SIDE
 from app.vision.read import Sight, read, read_grey, read_image
 
 T = TypeVar("T")
+Seen = list[Sight | DigitsError]  # of a batch
 
 router = APIRouter(tags=["predictions"])
 
@@ -32,8 +34,8 @@ router = APIRouter(tags=["predictions"])
 # has it takes about as long as handing it to a thread and back. Larger ones go to a thread.
 INLINE_BYTES = 4096
 
-# Images of a batch that one decoding thread takes at a time.
-CHUNK = 32
+# Images of a batch that one decoding thread takes at a time, and their bytes: what another request waits for.
+CHUNK, CHUNK_BYTES = 32, 128 * 1024
 
 
 @router.post(
@@ -147,18 +149,45 @@ async def _read_one(request: Request, body: bytes) -> Sight:
     return read_upload(upload, max_pixels)
 
 
-async def _read_many(request: Request, body: bytes) -> list[Sight | DigitsError]:
+async def _read_many(request: Request, body: bytes) -> Seen:
     settings, decoders = services_of(request)["settings"], services_of(request)["decoders"]
     media_type = content_type(request)
     uploads = await in_thread(request, lambda: parse_many(body, media_type, settings.max_batch), len(body))
-    chunks = [uploads[start : start + CHUNK] for start in range(0, len(uploads), CHUNK)]
-    size = len(body) // len(chunks)
-    calls = [decoders.submit(partial(_read_chunk, chunk, settings.max_pixels), size, begun=True) for chunk in chunks]
+    found: Seen = []
+    calls: deque[asyncio.Future[Seen]] = deque()
+
+    async def first() -> Seen:
+        return await unless_left(request, calls.popleft())
+
     try:
-        return [sight for call in calls for sight in await unless_left(request, call)]
+        for chunk in _chunks(uploads):
+            # As many wait as run, and no more: what others send meanwhile has its turn between them.
+            if len(calls) == 2 * settings.threads:
+                found += await first()
+            size = sum(map(_size, chunk))
+            calls.append(decoders.submit(partial(_read_chunk, chunk, settings.max_pixels), size, begun=True))
+        while calls:
+            found += await first()
+        return found
     finally:
         for call in calls:
             call.cancel()
+
+
+def _chunks(uploads: list[Upload | DigitsError]) -> Iterator[list[Upload | DigitsError]]:
+    chunk: list[Upload | DigitsError] = []
+    size = 0
+    for upload in uploads:
+        if chunk and (len(chunk) == CHUNK or size + _size(upload) > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(upload)
+        size += _size(upload)
+    yield chunk
+
+
+def _size(upload: Upload | DigitsError) -> int:
+    return len(upload.content) if isinstance(upload, File) else SIDE * SIDE
 
 
 async def in_thread(request: Request, function: Callable[[], T], size: int) -> T:
@@ -170,7 +199,7 @@ async def in_thread(request: Request, function: Callable[[], T], size: int) -> T
     return await (unless_left(request, awaited) if decoders.congested else awaited)
 
 
-def _read_chunk(uploads: list[Upload | DigitsError], max_pixels: int) -> list[Sight | DigitsError]:
+def _read_chunk(uploads: list[Upload | DigitsError], max_pixels: int) -> Seen:
     return [_read_or_error(upload, max_pixels) for upload in uploads]
 
 

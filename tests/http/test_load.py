@@ -17,6 +17,7 @@ from tests.conftest import Server, Start
 from tests.http.test_bad_input import check
 from tests.http.test_predictions import IMAGES, SEVEN, pixels
 from tests.http.test_service import metric
+from tests.samples import draw, encode
 
 RAW = {"content-type": "application/octet-stream"}
 THOUSAND = np.array([pixels()] * 1000, np.uint8).tobytes()
@@ -64,6 +65,27 @@ def test_a_lone_digit_does_not_wait_for_a_thousand(start_server: Start) -> None:
         for _ in range(3):
             assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
         assert replies == []
+
+
+def test_large_pictures_have_their_turn_between_those_of_a_batch(start_server: Start) -> None:
+    """Both are decoded by the same thread."""
+    server = start_server(DIGITS_THREADS="1")
+    large, replies = encode(draw(7, (600, 600))), list[httpx.Response]()
+    files = [("file", large)] * 300
+
+    def send() -> None:
+        replies.append(httpx.post(f"{server.url}/predict/batch", files=files, timeout=60))
+
+    sender = threading.Thread(target=send)
+    between = 0
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        sender.start()
+        while sender.is_alive():
+            assert client.post("/predict", files={"file": large}).is_success
+            between += not replies
+    sender.join()
+    assert replies[0].is_success
+    assert between > 4
 
 
 def test_what_would_come_too_late_is_not_computed(start_server: Start) -> None:
