@@ -1,8 +1,9 @@
 """The whole way from bytes to what the network reads."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import BlankImage
@@ -40,6 +41,8 @@ CLEAREST_GRAIN = 8
 COARSEST_GRAIN = 40
 
 Doubt = Literal["blank", "several_digits"]
+
+Truths = NDArray[np.bool_]
 
 
 class Sight(NamedTuple):
@@ -126,12 +129,19 @@ def read_grey(brightness: Grey) -> Sight:
     return _read_small(np.rint(brightness).astype(np.uint8))
 
 
+def read_many_grey(brightness: Grey) -> list[Sight]:
+    """The same of float32 (n, 28, 28). Those that lie as MNIST's do are found together, at a fraction of the time."""
+    levels = np.rint(brightness).astype(np.uint8)
+    unchanged = ~_is_blank(levels) & _has_dark_border(levels) & _is_placed(levels)
+    return [Sight(one) if as_mnist else _read_small(one) for one, as_mnist in zip(levels, unchanged, strict=True)]
+
+
 def _read_small(brightness: Levels) -> Sight:
     if _is_blank(brightness):
         return _BLANK
     on_dark = brightness if _has_dark_border(brightness) else without_bands(brightness)
     if on_dark is not None:  # whether there are several digits is for the network to tell
-        return Sight(normalise(on_dark.astype(np.float32)) if _is_misplaced(on_dark) else on_dark)
+        return Sight(on_dark if _is_placed(on_dark) else normalise(on_dark.astype(np.float32)))
     try:
         return _sight(*_isolate(brightness, CLEAREST_GRAIN))
     except BlankImage:
@@ -147,27 +157,34 @@ def _stretched(ink: Levels) -> Sight:
     return Sight(np.rint(over * (255 / most)).astype(np.uint8)) if most >= COARSEST_GRAIN else _BLANK
 
 
-def _is_blank(brightness: Levels) -> bool:
-    return int(brightness.max()) - int(brightness.min()) < FAINTEST
+def _is_blank(brightness: Levels) -> Truths:
+    """(…, height, width) to (…)."""
+    contrast = brightness.max(axis=(-2, -1)) - brightness.min(axis=(-2, -1))  # uint8, and never below 0
+    return np.asarray(contrast < FAINTEST)
 
 
-def _has_dark_border(brightness: Levels) -> bool:
-    """Whether more than half of the border is as dark as MNIST's ground."""
-    border = np.concatenate([brightness[0], brightness[-1], brightness[1:-1, 0], brightness[1:-1, -1]])
-    return 2 * int(np.count_nonzero(border <= DARKEST_GROUND)) > len(border)
+def _has_dark_border(brightness: Levels) -> Truths:
+    """Whether more than half of the border is as dark as MNIST's ground: (…, 28, 28) to (…)."""
+    dark = brightness <= DARKEST_GROUND
+    rows, columns = dark[..., :: SIDE - 1, :], dark[..., 1:-1, :: SIDE - 1]
+    return np.asarray(rows.sum(axis=(-2, -1)) + columns.sum(axis=(-2, -1)) > 2 * (SIDE - 1))
 
 
-def _is_misplaced(brightness: Levels) -> bool:
-    """Whether all ink lies in a smaller box than MNIST's, or in one as large that is off the middle."""
+def _is_placed(brightness: Levels) -> Truths:
+    """Whether the ink is as large as MNIST's and in the middle, (…, 28, 28) to (…); or larger, so that there is more
+    than a digit as MNIST has it, or one with noise around.
+    """
     inked = brightness > DARKEST_GROUND
-    rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
-    side = int(max(rows[-1] - rows[0], columns[-1] - columns[0])) + 1 if len(rows) else SIDE
-    if side > BOX + 2:
-        return False  # more than a digit as MNIST has it: a larger one, or one with noise around
-    mass = int(brightness.sum())
-    y = float(brightness.sum(axis=1) @ _PLACES) / mass
-    x = float(brightness.sum(axis=0) @ _PLACES) / mass
-    return side < BOX - 1 or max(abs(y), abs(x)) > OFF_CENTRE
+    side = np.maximum(_extent(inked.any(axis=-1)), _extent(inked.any(axis=-2)))
+    rows, columns = brightness.sum(axis=-1, dtype=np.float32), brightness.sum(axis=-2, dtype=np.float32)
+    off = np.maximum(np.abs(rows @ _PLACES), np.abs(columns @ _PLACES))
+    in_the_middle = off <= OFF_CENTRE * rows.sum(axis=-1)
+    return np.asarray((side > BOX + 2) | ((side >= BOX - 1) & in_the_middle))
 
 
-_PLACES = np.arange(SIDE) - (SIDE - 1) / 2  # of rows and columns, from the middle
+def _extent(inked: Any) -> NDArray[np.intp]:
+    """From the first to the last, (…, 28) to (…); all where there is none."""
+    return np.asarray(SIDE - inked.argmax(axis=-1) - inked[..., ::-1].argmax(axis=-1))
+
+
+_PLACES = (np.arange(SIDE) - (SIDE - 1) / 2).astype(np.float32)  # of rows and columns, from the middle

@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.vision.digit import normalise, otsu
 from app.vision.ink import counts, has_dark_ground, thumbnail
-from app.vision.read import read, read_grey
+from app.vision.read import read, read_grey, read_many_grey
 from tests.samples import draw, encode, handwritten
 from training.data import Digits
 
@@ -42,6 +42,19 @@ def test_all_of_mnist_goes_through_unchanged(mnist: Digits) -> None:
     for split in (mnist.train, mnist.test):
         for image in split.images[:: 1 if len(split) < 20_000 else 7]:
             assert np.array_equal(read_array(image), image)
+
+
+def test_many_are_read_as_one_by_one(images: list[NDArray[np.uint8]]) -> None:
+    """Dark grounds and light ones, off the middle, blank, grainy, in any order."""
+    random = np.random.default_rng(0)
+    kinds = [
+        *(kind for image in images for kind in (image, 255 - image, np.roll(image, 3, 0), image // 2 + 60)),
+        *(random.integers(0, 256, (28, 28)), np.zeros((28, 28)), np.full((28, 28), 255)),
+    ]
+    many = np.stack(kinds).astype(np.float32)[random.permutation(len(kinds))]
+    for together, alone in zip(read_many_grey(many), map(read_grey, many), strict=True):
+        assert together.doubt == alone.doubt
+        assert np.array_equal(together.image, alone.image)
 
 
 @pytest.mark.parametrize("shift", [(-3, 0), (0, 3)])
