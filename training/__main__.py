@@ -405,7 +405,7 @@ def _changed(recipe: recipes.Recipe, options: argparse.Namespace) -> recipes.Rec
         recipe = recipes.with_article_loss(recipe)
     if options.epochs is None:
         return recipe
-    return dataclasses.replace(recipe, epochs=options.epochs, average=min(recipe.average, options.epochs))
+    return dataclasses.replace(recipe, epochs=options.epochs, settle=min(recipe.settle, options.epochs // 2))
 
 
 def _load(options: argparse.Namespace) -> Digits:

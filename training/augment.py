@@ -18,6 +18,9 @@ Tensor = Any  # of whichever backend runs
 # A neighbour's left edge lies this far from the digit's, in pixels; MNIST's digits are at most 20 wide.
 NEAREST, FARTHEST = 14, 21
 
+# Of the field of haze, each way.
+KNOTS = 8
+
 
 class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Random views: first of how a digit is written (a warp, the pen's width), then of what happens to ink on paper.
@@ -32,6 +35,7 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         self.augmentation = augmentation
         self.random = keras.random.SeedGenerator(seed)
         self.spread = _spline_matrix(augmentation.elastic_grid)
+        self.haze = _spline_matrix(KNOTS)
         centre = (SIDE - 1) / 2
         y, x = np.meshgrid(np.arange(SIDE) - centre, np.arange(SIDE) - centre, indexing="ij")
         self.y, self.x = y.astype("float32")[None], x.astype("float32")[None]
@@ -40,9 +44,14 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         if not training:
             return images
         images = self._warp(ops.cast(images, "float32"))
-        for spoil in (self._pen, self._hollow, self._neighbour, self._line, self._blur, self._coarsen, self._noise):
+        strokes = (self._pen, self._hollow, self._neighbour, self._line)
+        for spoil in (*strokes, self._blur, self._coarsen, self._harden, self._noise):
             images = spoil(images)
         return ops.round(self._erase(images))
+
+    def settle(self) -> None:
+        """From now on spoil few images. What was compiled with this layer must be compiled anew."""
+        self.augmentation = self.augmentation.settled()
 
     def _chosen(self, images: Tensor, chance: float) -> Tensor:
         """Which images something happens to, (n, 1, 1, 1)."""
@@ -107,7 +116,7 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         x, y = self.x - self._uniform(count, -half, half), self.y - self._uniform(count, -half, half)
         along, across = ops.cos(angle) * x + ops.sin(angle) * y, ops.cos(angle) * y - ops.sin(angle) * x
         phase = along / self._uniform(count, 3.0, 12.0)
-        across += ops.relu(self._uniform(count, -6.0, 6.0)) * (2 * ops.abs(phase - ops.floor(phase)) - 1)
+        across += ops.relu(self._uniform(count, -6.0, 6.0)) * _zigzag(phase)
         ink = ops.clip(self._uniform(count, 0.5, 2.0) - ops.abs(across), 0.0, 1.0) * self._uniform(count, 80.0, 255.0)
         dashes = self._uniform(count, -1.0, 1.0)
         gap = (ops.sin(along * self._uniform(count, 0.8, 2.5)) < 0) & (dashes > 0)
@@ -138,15 +147,25 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         coarse = ops.image.resize(small, (SIDE, SIDE), "bilinear", data_format="channels_last")
         return ops.where(self._chosen(images, self.augmentation.coarse), coarse, images)
 
+    def _harden(self, images: Tensor) -> Tensor:
+        """Nothing but full ink and none, as small drawing boxes and thresholds give it."""
+        if not self.augmentation.hard:
+            return images
+        hard = ops.where(images > self._uniform(ops.shape(images)[0], 30.0, 180.0)[..., None], 255.0, 0.0)
+        return ops.where(self._chosen(images, self.augmentation.hard), hard, images)
+
     def _noise(self, images: Tensor) -> Tensor:
-        """Weak or strong ink under grain, and single pixels that are lost or black."""
+        """Weak or strong ink under haze and grain, and single pixels that are lost or black."""
         if not self.augmentation.noise:
             return images
         count = ops.shape(images)[0]
         grain = keras.random.uniform(ops.shape(images), seed=self.random)
         strength = self._uniform(count, 0.3, 1.0)[..., None]
         amplitude, lost = self._uniform(count, 0.0, 160.0)[..., None], self._uniform(count, -0.15, 0.15)[..., None]
-        noisy = strength * images + amplitude * (grain - 0.5)
+        knots = keras.random.uniform((count, KNOTS, KNOTS), -0.5, 0.5, seed=self.random)
+        haze = ops.matmul(ops.matmul(self.haze, knots), ops.transpose(self.haze))[..., None]
+        haze = ops.relu(haze) * ops.relu(self._uniform(count, -150.0, 150.0))[..., None]
+        noisy = strength * images + haze + amplitude * (grain - 0.5)
         noisy = ops.where(grain < lost, 255.0, ops.where(grain > 1 - lost, 0.0, noisy))
         return ops.where(self._chosen(images, self.augmentation.noise), ops.clip(noisy, 0.0, 255.0), images)
 
@@ -169,6 +188,11 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
 
     def _coin(self) -> Tensor:
         return self._number(0.0, 1.0) < 0.5
+
+
+def _zigzag(phase: Tensor) -> Tensor:
+    """From -1 up to 1 and down again from each whole number to the next, without a jump."""
+    return 4 * ops.abs(phase - ops.floor(phase + 0.5)) - 1
 
 
 def _neighbourhood(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -117,9 +117,12 @@ BARS = dict(zip("abcdefg", ("1805 8205", "8205 8250", "8250 8295", "1895 8295", 
 LIT = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgecd", "abc", "abcdefg", "abfgcd")
 DISPLAYED = 0.07
 
-# Letters and signs of many scripts, by name. Without those that can pass for a digit (B b D G g I i J j l O o Q q S s
-# y Z z, Lambda, beta, delta, theta, sigma, the Cyrillic Be, Che, Tse, Ze, the kana Chi, Mu) or for a mirrored one
-# (epsilon, the kana Yo).
+# Digits that stay what they are in a pen far thicker than usual, and how many are drawn so: as typeset in bold.
+OPEN, BOLD = (1, 7), 0.2
+
+# Letters and signs of many scripts, by name. Without those that can pass for a digit (B b D g I i J j l O o Q q S s
+# y Z z, Lambda, beta, delta, sigma, the Cyrillic Be, Che, Tse, Ze, the kana Chi, Mu) or for a mirrored one (the kana
+# Yo).
 LETTERS = {
     name: skeleton
     for name, _, skeleton in (
@@ -127,6 +130,7 @@ LETTERS = {
         for line in """\
 A 1098 5002! 9098 | 2862 7262
 C 8518 5503 2020 1250 2280 5597 8582
+G 8518 5503 2020 1250 2280 5597 8580! 8552! 5552
 E 8503 1803! 1897! 8597 | 1850 7550
 F 8503 1803! 1898 | 1848 7248
 H 1803 1898 | 8203 8298 | 1850 8250
@@ -143,6 +147,7 @@ W 0503 2597! 5030! 7597! 9503
 X 1203 8897 | 8803 1297
 Y 1003 5050! 9003 | 5050 5098
 a 2042 5030 7545 7595 | 7558 3560 2078 4095 7580
+round-a 7518 4503 1535 1870 4095 7070 | 7803 7580 9897
 d 7850 4542 1865 3095 6092 7870 | 8003 8098
 e 1565 8462! 7540 5030 2042 1570 3595 7592
 f 7812 6003 4520 4598 | 2042 7042
@@ -158,6 +163,11 @@ w 1040 2897! 5055! 7297! 9040
 x 2040 8097 | 8040 2097
 Gamma 2298 2203! 8503
 Delta 5003 0897! 9297! 5003
+gamma 1005 2505 5060 5588 4598 3588 4560 9003
+epsilon 8218 5003 2520 4046! 1572 4598 8582
+eta 0832 2028 2572 | 2555 4530 6535 7055 7298
+theta 5003 2220 1550 2280 5097 7880 8550 7820 5003 | 1850 8250
+mu 1530 1099 | 1570 3585 6062 | 6530 6580 9090
 Xi 1005 9005 | 2250 7850 | 1096 9096
 Pi 0805 9205 | 2205 2298 | 7805 7898
 Sigma 8805 1505! 5548! 1296! 8896
@@ -226,6 +236,9 @@ times 1515 8585 | 8515 1585
     )
 }
 
+# Letters that stay what they are in the thickest pen.
+STRAIGHT = frozenset("EFLTUVX")
+
 # Figures in outline. No lone ring, line or upright box, which are a 0 and a 1, and nothing like an 8 that lies.
 FIGURES = (
     "5005 0892! 9292! 5005",  # triangle
@@ -249,6 +262,8 @@ FIGURES = (
     "5003 1515 0350 1585 5097 8585 9750 8515 5003 | 3035 3238 | 6835 7038 | 2865 5080 7265",  # face
     "5003 1515 0350 1585 5097 8585 9750 8515 5003 | 1818 8282 | 8218 1882",  # ring, crossed out
     "5003 1515 0350 1585 5097 8585 9750 8515 5003 | 5030 3050 5070 7050 5030",  # rings
+    "5003 1515 0350 1585 5097 8585 9750 8515 5003 | 3565 6535 | 4535 6535! 6555",  # an arrow in a ring
+    "5003 1515 0350 1585 5097 8585 9750 8515 5003 | 5028 5072 | 2850 7250",  # plus in a ring
     "5050 5020 6505 8020 5050! 8050 9565 8080 5050! 5080 3595 2080 5050! 2050 0535 2020 5050",  # flower
 )
 
@@ -300,7 +315,8 @@ def digits(count: int, seed: int) -> Split:
     for place, label in enumerate(labels):
         styles = list(STYLES[int(label)].values())
         skeleton = displayed(label) if random.random() < DISPLAYED else styles[random.integers(len(styles))]
-        images[place] = written(skeleton, random)
+        bold = label in OPEN and random.random() < BOLD
+        images[place] = written(skeleton, random, random.uniform(1.3, 1.8) if bold else 1.0)
     return Split(images, labels)
 
 
@@ -309,9 +325,10 @@ def displayed(digit: int) -> str:
     return " | ".join(BARS[bar] for bar in LIT[digit])
 
 
-def written(skeleton: str, random: Random) -> Image28:
-    """The skeleton in somebody's hand, as MNIST would hold it."""
-    return normalise(_handwriting(skeleton, _hand(random), random))
+def written(skeleton: str, random: Random, bold: float = 1.0) -> Image28:
+    """The skeleton in somebody's hand, as MNIST would hold it, with a pen that many times as thick as usual."""
+    hand = _hand(random)
+    return normalise(_handwriting(skeleton, replace(hand, width=bold * hand.width), random))
 
 
 def others(count: int, digits: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
@@ -477,7 +494,19 @@ def _ground(random: Random, _: Image28) -> Image28:
     return _grey(image)
 
 
-def _noise(random: Random, _: Image28) -> Image28:
+def _noise(random: Random, digits: Image28) -> Image28:
+    """Single pixels or blocks of them, over the whole frame or in a patch of it."""
+    if random.random() < 0.4:
+        block = int(random.integers(2, 6))
+        coarse = _noise(random, digits)[: -(-SIDE // block), : -(-SIDE // block)]
+        image = np.kron(coarse, np.ones((block, block), np.uint8))[:SIDE, :SIDE]
+        return image if random.random() < 0.5 else 255 - image
+    if random.random() < 0.4:
+        height, width = random.integers(6, 21, 2)
+        y, x = random.integers(0, SIDE - height), random.integers(0, SIDE - width)
+        image = np.zeros((SIDE, SIDE), np.uint8)
+        image[y : y + height, x : x + width] = _noise(random, digits)[:height, :width]
+        return normalise(image.astype(np.float32)) if image.any() and random.random() < 0.7 else image
     way = random.integers(4)
     if way == 0:
         return _grey(random.uniform(0, 255, (SIDE, SIDE)) * random.uniform(0.3, 1))
@@ -493,7 +522,7 @@ def _noise(random: Random, _: Image28) -> Image28:
 
 
 def _texture(random: Random, _: Image28) -> Image28:
-    """Stripes, checks, grids, dots, hatching, at any angle; clouds."""
+    """Stripes, checks, grids, dots, hatching, at any angle; rings around any point; clouds."""
     angle, period = random.uniform(0, np.pi), random.uniform(2.5, 9)
     y, x = np.mgrid[:SIDE, :SIDE] + random.uniform(0, 9, (2, 1, 1))
     if random.random() < 0.3:
@@ -501,7 +530,9 @@ def _texture(random: Random, _: Image28) -> Image28:
     u = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
     v = np.sin((y * np.cos(angle) - x * np.sin(angle)) * 2 * np.pi / period)
     hard = random.uniform(1, 6)
-    forms = (u, u * v * 2, np.maximum(u, v) - 0.4, (u + v) - 0.8, np.abs(u) - np.abs(v))
+    middle = random.uniform(-4, SIDE + 13, 2)
+    rings = np.sin(np.hypot(x - middle[0], y - middle[1]) * 2 * np.pi / period)
+    forms = (u, u * v * 2, np.maximum(u, v) - 0.4, (u + v) - 0.8, np.abs(u) - np.abs(v), rings)
     way = random.integers(len(forms) + 1)
     if way == len(forms):
         return _grey(255 * _cloud(random, int(random.integers(3, 7))))
@@ -511,9 +542,10 @@ def _texture(random: Random, _: Image28) -> Image28:
 
 def _letter(random: Random, _: Image28) -> Image28:
     names = list(LETTERS)
-    hand = _hand(random)
-    hand = replace(hand, width=min(hand.width, 0.13))  # a thicker pen fills loops, and makes a 0 of an @
-    return _placed(_handwriting(LETTERS[names[random.integers(len(names))]], hand, random), random)
+    name, hand = names[random.integers(len(names))], _hand(random)
+    if name not in STRAIGHT:
+        hand = replace(hand, width=min(hand.width, 0.13))  # a thicker pen fills loops, and makes a 0 of an @
+    return _placed(_handwriting(LETTERS[name], hand, random), random)
 
 
 def _figure(random: Random, _: Image28) -> Image28:
@@ -652,18 +684,18 @@ def _several(random: Random, digits: Image28) -> Image28:
 
 # How many of a hundred pictures are of which kind.
 KINDS: dict[Callable[[Random, Image28], Image28], int] = {
-    _ground: 5,
-    _noise: 5,
-    _texture: 5,
-    _letter: 25,
+    _ground: 3,
+    _noise: 7,
+    _texture: 7,
+    _letter: 32,
     _figure: 10,
-    _scribble: 10,
-    _garment: 5,
-    _icon: 5,
-    _chart: 5,
+    _scribble: 8,
+    _garment: 4,
+    _icon: 4,
+    _chart: 3,
     _photo: 5,
-    _cut: 10,
-    _several: 10,
+    _cut: 8,
+    _several: 9,
 }
 
 

@@ -26,7 +26,6 @@ from training.recipes import Optimiser, Recipe
 
 Epoch = dict[str, float]
 CHECKPOINT, SETTINGS = "checkpoint.npz", "run.json"
-RECALIBRATION_BATCHES, RECALIBRATION_BATCH = 40, 500
 
 
 @dataclass(frozen=True)
@@ -102,20 +101,24 @@ def _fit(
     images, targets = _lesson(recipe, train, seed)
     batches = -(-len(images) // recipe.batch)
     learner.compile(
-        optimizer=_optimiser(recipe.optimiser, steps=batches * recipe.epochs),
+        optimizer=_optimiser(recipe.optimiser, steps=batches * (recipe.epochs - recipe.settle)),
         loss=_loss(recipe),
         metrics=[_Accuracy()],
         jit_compile=False,  # XLA's convolutions can be slow on a CPU
     )
     learner.optimizer.build(learner.trainable_variables)
-    state = _State(learner, network, run / CHECKPOINT)
+    state = _State(learner, run / CHECKPOINT)
     if not state.restore() and start is not None:
         state.begin_as(start / CHECKPOINT)
 
     held_out = (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
     progress = _Reporter(report, epochs, batches)
-    for epoch in range(len(state.history), epochs):
+    first, settling = len(state.history), recipe.epochs - recipe.settle
+    for epoch in range(first, epochs):
         started = time.monotonic()
+        if views and epoch == max(first, settling):
+            views[0].settle()
+            learner.make_train_function(force=True)
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         logs = learner.fit(
             images[order],
@@ -130,15 +133,10 @@ def _fit(
             verbose=0,
         ).history
         row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in sorted(logs.items())}
-        state.advance(
-            row | {"seconds": round(time.monotonic() - started, 2)},
-            averaging=epoch >= recipe.epochs - recipe.average,
-        )
+        state.advance(row | {"seconds": round(time.monotonic() - started, 2)})
 
     final = build(recipe, dropout_seed=seed)
-    final.set_weights(sharpen(state.final_weights(), 1 / recipe.temperature))
-    if state.averaged:
-        recalibrate(final, train.images[..., None], seed=seed)
+    final.set_weights(sharpen(network.get_weights(), 1 / recipe.temperature))
     return Trained(final, state.history)
 
 
@@ -171,34 +169,12 @@ def make_deterministic(seed: int) -> None:
         tensorflow.config.experimental.enable_op_determinism()
 
 
-def recalibrate(network: keras.Model, images: NDArray[np.uint8], *, seed: int) -> None:
-    """Measure batch normalisation's means and variances anew, over plain training images.
-
-    Averaged weights give other activations than any network whose statistics were kept.
-    images: uint8 (n, 28, 28, 1).
-    """
-    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    if not layers:
-        return
-    momenta = [layer.momentum for layer in layers]
-    chosen = np.random.default_rng(seed).permutation(len(images))[: RECALIBRATION_BATCHES * RECALIBRATION_BATCH]
-    batches = np.array_split(chosen, -(-len(chosen) // RECALIBRATION_BATCH))  # alike in size, since they count alike
-    for number, batch in enumerate(batches):
-        for layer in layers:
-            layer.momentum = number / (number + 1)  # a plain mean over the batches
-        network(images[batch], training=True)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-
-
 class _State:
     """Everything that the next epoch depends on, kept in one file that is replaced whole."""
 
-    def __init__(self, learner: keras.Model, network: keras.Model, path: Path) -> None:
-        self.learner, self.network, self.path = learner, network, path
+    def __init__(self, learner: keras.Model, path: Path) -> None:
+        self.learner, self.path = learner, path
         self.history: list[Epoch] = []
-        self.averaged = 0
-        self.sums = [np.zeros_like(weights, dtype="float64") for weights in network.get_weights()]
 
     def _variables(self) -> list[keras.Variable]:
         # learner.variables also holds the seed generators' states, without which a resumed run would differ.
@@ -211,11 +187,9 @@ class _State:
         try:
             with self.path.open("rb") as file, np.load(file) as saved:
                 self._assign(saved)
-                progress = json.loads(str(saved["progress"]))
-                self.sums = [saved[f"sum_{index}"] for index in range(len(self.sums))]
+                self.history = json.loads(str(saved["history"]))
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError):
             raise TrainingError(f"{self.path} is damaged; pass --fresh to start over") from None
-        self.history, self.averaged = progress["history"], progress["averaged"]
         return True
 
     def begin_as(self, path: Path) -> None:
@@ -228,26 +202,15 @@ class _State:
         for index, variable in enumerate(self._variables()):
             variable.assign(saved[f"variable_{index}"])
 
-    def advance(self, row: Epoch, *, averaging: bool) -> None:
+    def advance(self, row: Epoch) -> None:
         self.history.append(row)
-        if averaging:
-            self.averaged += 1
-            self.sums = [total + w for total, w in zip(self.sums, self.network.get_weights(), strict=True)]
         arrays = {f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
-        arrays |= {f"sum_{i}": total for i, total in enumerate(self.sums)}
-        progress = json.dumps({"history": self.history, "averaged": self.averaged})
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, progress=np.array(progress), **arrays)
+            np.savez(file, allow_pickle=False, history=np.array(json.dumps(self.history)), **arrays)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
-
-    def final_weights(self) -> list[NDArray[Any]]:
-        if not self.averaged:
-            weights: list[NDArray[Any]] = self.network.get_weights()
-            return weights
-        return [(total / self.averaged).astype("float32") for total in self.sums]
 
 
 def _settings(

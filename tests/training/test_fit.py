@@ -22,7 +22,6 @@ TINY = Recipe(
     batch=16,
     epochs=4,
     augmentation=Augmentation(rotate=10, zoom=(0.9, 1.1), shear=0.1, shift=1, elastic=0.5, erase=0.1),
-    average=2,
 )
 
 
@@ -88,7 +87,7 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(
     import os
 
     learned, _ = digits.held_out()
-    short = dataclasses.replace(TINY, epochs=2, average=0)
+    short = dataclasses.replace(TINY, epochs=2)
     sync, calls = os.fsync, 0
 
     def full(descriptor: int) -> None:
@@ -108,7 +107,7 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(
 
 def test_damaged_files_of_a_run_are_named(digits: Digits, tmp_path: Path) -> None:
     learned, _ = digits.held_out()
-    short = dataclasses.replace(TINY, epochs=1, average=0)
+    short = dataclasses.replace(TINY, epochs=1)
     fit(short, learned, None, tmp_path, seed=0)
     for name in ("checkpoint.npz", "run.json"):
         content = (tmp_path / name).read_bytes()
@@ -130,35 +129,6 @@ def test_two_processes_do_not_share_a_run(digits: Digits, tmp_path: Path) -> Non
         fit(TINY, learned, None, tmp_path, seed=3, report=second)
 
 
-def test_the_last_epochs_are_averaged(digits: Digits, tmp_path: Path) -> None:
-    """Three runs that stop averaging earlier show the weights that the average is made of."""
-    learned, _ = digits.held_out()
-    recipe = dataclasses.replace(TINY, average=0, optimiser=Optimiser("SGD", rate=0.05))
-    single = [
-        fit(dataclasses.replace(recipe, epochs=n), learned, None, tmp_path / str(n), seed=3).network for n in (3, 4)
-    ]
-    averaged = fit(dataclasses.replace(recipe, epochs=4, average=2), learned, None, tmp_path / "both", seed=3).network
-    for three, four, both in zip(*(n.trainable_variables for n in (*single, averaged)), strict=True):
-        assert np.asarray(both) == pytest.approx((np.asarray(three) + np.asarray(four)) / 2, abs=1e-6)
-
-
-@pytest.mark.parametrize("count", [500, 501, 600, 1300])
-def test_recalibration_measures_plain_images(digits: Digits, count: int) -> None:
-    import keras
-
-    from training.fit import recalibrate
-    from training.network import build
-
-    images = np.concatenate([digits.train.images] * 3)[:count, ..., None]
-    network = build(TINY)
-    recalibrate(network, images, seed=0)
-    norm = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
-    before = keras.Model(network.input, norm.input)(images)
-    assert np.asarray(norm.moving_mean) == pytest.approx(np.mean(before, axis=(0, 1, 2)), rel=0.02, abs=1e-3)
-    assert np.asarray(norm.moving_variance) == pytest.approx(np.var(before, axis=(0, 1, 2)), rel=0.05, abs=1e-3)
-    assert norm.momentum == 0.9
-
-
 def test_the_rate_rises_and_falls() -> None:
     from training.fit import _rate
 
@@ -170,9 +140,9 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 def test_it_begins_with_the_weights_given(uninterrupted: Trained, digits: Digits, tmp_path: Path) -> None:
-    """At a rate that changes nothing they come out as they went in; with averaging off nothing is recalibrated."""
+    """At a rate that changes nothing they come out as they went in."""
     learned, _ = digits.held_out()
-    still = dataclasses.replace(TINY, epochs=1, average=0, optimiser=Optimiser("SGD", rate=0.0))
+    still = dataclasses.replace(TINY, epochs=1, optimiser=Optimiser("SGD", rate=0.0))
     weights = uninterrupted.network.get_weights()
     trained = fit(still, learned, None, tmp_path / "run", seed=4, weights=weights).network
     for variable, was in zip(trained.trainable_variables, uninterrupted.network.trainable_variables, strict=True):
@@ -187,7 +157,7 @@ def test_it_begins_with_the_weights_given(uninterrupted: Trained, digits: Digits
 
 def test_a_stopped_run_that_began_with_weights_goes_on(uninterrupted: Trained, digits: Digits, tmp_path: Path) -> None:
     learned, _ = digits.held_out()
-    short, weights = dataclasses.replace(TINY, epochs=2, average=1), uninterrupted.network.get_weights()
+    short, weights = dataclasses.replace(TINY, epochs=2), uninterrupted.network.get_weights()
     whole = fit(short, learned, None, tmp_path / "whole", seed=4, weights=weights)
 
     def stop(progress: Progress) -> None:
@@ -199,9 +169,30 @@ def test_a_stopped_run_that_began_with_weights_goes_on(uninterrupted: Trained, d
     assert same(fit(short, learned, None, tmp_path / "stopped", seed=4, weights=weights), whole)
 
 
+def test_a_run_that_goes_on_settles_as_one_that_was_not_stopped(digits: Digits, tmp_path: Path) -> None:
+    """And spoils fewer images from then on: what was compiled before is compiled anew."""
+    learned, _ = digits.held_out()
+    recipe = dataclasses.replace(TINY, epochs=3, settle=2, augmentation=Augmentation(noise=1.0))
+    whole = fit(recipe, learned, None, tmp_path / "whole", seed=4)
+    fit(recipe, learned, None, tmp_path / "stopped", seed=4, stop_after=1)
+    assert same(fit(recipe, learned, None, tmp_path / "stopped", seed=4), whole)
+    assert whole.history[1]["loss"] < whole.history[0]["loss"] - 0.2
+
+
+def test_settled_views_are_spoilt_a_quarter_as_often() -> None:
+    from training.augment import Augment
+
+    image = bar(4, 12, 20, 4)
+    layer = Augment(Augmentation(noise=0.8, shift=2.0), seed=1)
+    layer.settle()
+    found = np.asarray(layer(np.stack([image] * 2000)[..., None], training=True))[..., 0]
+    warped = views(Augmentation(shift=2.0), image, 2000)  # the same seed, so the same shifts
+    assert (found != warped).any(axis=(1, 2)).mean() == pytest.approx(0.2, abs=0.03)
+
+
 def test_a_run_folder_belongs_to_one_run(digits: Digits, tmp_path: Path) -> None:
     learned, held_out = digits.held_out()
-    short = dataclasses.replace(TINY, epochs=1, average=0)
+    short = dataclasses.replace(TINY, epochs=1)
     fit(short, learned, held_out, tmp_path, seed=0)
     with pytest.raises(TrainingError, match="seed"):
         fit(short, learned, held_out, tmp_path, seed=1)
@@ -213,7 +204,7 @@ def test_a_run_folder_belongs_to_one_run(digits: Digits, tmp_path: Path) -> None
 
 def test_progress_counts_to_the_end(digits: Digits, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    short = dataclasses.replace(TINY, epochs=2, average=0, augmentation=None)
+    short = dataclasses.replace(TINY, epochs=2, augmentation=None)
     learned, held_out = digits.held_out()
     fit(short, learned, held_out, tmp_path, seed=0, report=seen.append)
     assert [(step.epoch, step.batch) for step in seen] == [(e, b) for e in (1, 2) for b in range(1, 33)]
@@ -357,11 +348,39 @@ def test_lines_are_thin_and_reach_all_over() -> None:
     assert (found.max(axis=0) > 0).all()
 
 
+def test_a_zigzag_does_not_break_off_where_it_turns() -> None:
+    from training.augment import _zigzag
+
+    phase = np.linspace(-3, 3, 6001)
+    found = np.asarray(_zigzag(phase))
+    assert np.abs(np.diff(found)).max() < 0.005
+    assert (found.min(), found.max()) == pytest.approx((-1, 1), abs=0.005)
+    assert found[phase == 0] == -1
+
+
+def test_hard_edges_leave_full_ink_and_none() -> None:
+    ramp = np.repeat(np.linspace(0, 255, 28).astype(np.uint8)[None], 28, axis=0)
+    found = views(Augmentation(hard=0.25), ramp, 2000)
+    hard = np.isin(found, (0, 255)).all(axis=(1, 2))
+    assert hard.mean() == pytest.approx(0.25, abs=0.04)
+    assert (found[~hard] == ramp).all()
+    thresholds = (found[hard] == 0).sum(axis=2)[:, 0] * 255 / 27
+    assert (thresholds.min(), thresholds.max()) == pytest.approx((30, 180), abs=15)
+
+
+def test_haze_lies_on_empty_ground_and_is_smooth() -> None:
+    """Grain differs from pixel to pixel; what neighbours share is haze."""
+    found = views(Augmentation(noise=1), np.zeros((28, 28), np.uint8), 500).astype(float)
+    shared = [np.corrcoef(image[:, :-1].ravel(), image[:, 1:].ravel())[0, 1] for image in found if image.any()]
+    assert np.quantile(shared, 0.25) < 0.1
+    assert np.quantile(shared, 0.9) > 0.3
+
+
 def test_drawn_digits_and_pictures_without_one_are_learned_too(digits: Digits, tmp_path: Path) -> None:
     """A network that has seen scribbles is not sure of them; one that has not, is."""
     from training import drawing
 
-    plain = dataclasses.replace(TINY, epochs=6, average=0)
+    plain = dataclasses.replace(TINY, epochs=6)
     warned = dataclasses.replace(plain, drawn=0.2, others=0.5)
     others = drawing.others(200, digits.train.images, 99)[..., None]
     sure = []
@@ -384,7 +403,7 @@ def test_a_temperature_makes_the_network_less_sure_and_learning_on_takes_it_back
     from training.calibration import tempered
 
     images = digits.test.images[..., None]
-    plain = dataclasses.replace(TINY, average=0)
+    plain = dataclasses.replace(TINY)
     cooler = dataclasses.replace(plain, temperature=2.0)
     one, other = (
         fit(recipe, digits.train, None, tmp_path / str(recipe.temperature), seed=0).network
