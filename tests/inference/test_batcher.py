@@ -36,8 +36,9 @@ def images(*values: int) -> Images:
 
 
 async def started(engine: Slow, runs: int) -> None:
-    while len(engine.sizes) < runs:
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(60):
+        while len(engine.sizes) < runs:
+            await asyncio.sleep(0.001)
 
 
 def test_what_arrives_meanwhile_is_the_next_batch() -> None:
@@ -173,10 +174,11 @@ def test_what_was_not_begun_by_its_deadline_costs_no_run() -> None:
     async def story() -> None:
         engine = Slow()
         batcher = Batcher(engine, 2)
-        first = batcher.submit(images(*range(4)), time.monotonic() + 0.01)
+        deadline = time.monotonic() + 1  # by which any machine begins it
+        first = batcher.submit(images(*range(4)), deadline)
         await started(engine, 1)  # begun, it is finished
         late = [batcher.submit(images(*range(n)), time.monotonic() - 1) for n in (1, 3)]
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(deadline - time.monotonic() + 0.01)
         engine.go.release(2)
         for task in late:
             with pytest.raises(TooLate, match="try again"):
