@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from app.vision.digit import normalise
+
 
 def draw(digit: int, side: int, angle: float = 0.0) -> Image.Image:
     """Grey, side x side: light ink on a black ground, turned by so many degrees."""
@@ -18,9 +20,10 @@ def draw(digit: int, side: int, angle: float = 0.0) -> Image.Image:
 
 
 def small(count: int) -> NDArray[np.uint8]:
-    """uint8 (count, 28, 28), ground 0: all digits in turn, each turned a little differently."""
+    """uint8 (count, 28, 28), ground 0, laid as MNIST's: all digits in turn, each turned a little differently."""
     random = np.random.default_rng(0)
-    return np.stack([np.asarray(draw(number % 10, 28, random.uniform(-15, 15))) for number in range(count)])
+    drawn = (np.asarray(draw(number % 10, 28, random.uniform(-15, 15)), np.float32) for number in range(count))
+    return np.stack([normalise(digit) for digit in drawn])
 
 
 def paper(width: int, height: int) -> Image.Image:

@@ -28,7 +28,7 @@ def test_the_figures_of_the_articles() -> None:
 def test_multiply_adds_of_a_convolution_by_hand() -> None:
     row = describe(recipes.find("default"))[1]
     assert row.multiply_adds == 10 * 10 * 3 * 3 * 32 * 64
-    assert sum(row.multiply_adds for row in describe(recipes.find("default"))) < 6_000_000
+    assert sum(row.multiply_adds for row in describe(recipes.find("default"))) < 10_000_000
 
 
 @pytest.mark.parametrize("name", ["default", "seven-conv", "two-conv"])
