@@ -160,11 +160,10 @@ async def _read_many(request: Request, body: bytes) -> Seen:
         return await unless_left(request, calls.popleft())
 
     try:
-        for chunk in _chunks(uploads):
+        for chunk, size in _chunks(uploads):
             # As many wait as run, and no more: what others send meanwhile has its turn between them.
             if len(calls) == 2 * settings.threads:
                 found += await first()
-            size = sum(map(_size, chunk))
             calls.append(decoders.submit(partial(_read_chunk, chunk, settings.max_pixels), size, begun=True))
         while calls:
             found += await first()
@@ -174,20 +173,18 @@ async def _read_many(request: Request, body: bytes) -> Seen:
             call.cancel()
 
 
-def _chunks(uploads: list[Upload | DigitsError]) -> Iterator[list[Upload | DigitsError]]:
+def _chunks(uploads: list[Upload | DigitsError]) -> Iterator[tuple[list[Upload | DigitsError], int]]:
+    """The uploads in order, at least one of them, in pieces of at most CHUNK, and the bytes of each."""
     chunk: list[Upload | DigitsError] = []
     size = 0
     for upload in uploads:
-        if chunk and (len(chunk) == CHUNK or size + _size(upload) > CHUNK_BYTES):
-            yield chunk
+        more = len(upload.content) if isinstance(upload, File) else SIDE * SIDE
+        if chunk and (len(chunk) == CHUNK or size + more > CHUNK_BYTES):
+            yield chunk, size
             chunk, size = [], 0
         chunk.append(upload)
-        size += _size(upload)
-    yield chunk
-
-
-def _size(upload: Upload | DigitsError) -> int:
-    return len(upload.content) if isinstance(upload, File) else SIDE * SIDE
+        size += more
+    yield chunk, size
 
 
 async def in_thread(request: Request, function: Callable[[], T], size: int) -> T:
