@@ -1,9 +1,9 @@
 """Around every request: its id, its line in the log, its metrics, and the last resort for errors."""
 
 import logging
+import os
 import re
 import time
-import uuid
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,7 +30,7 @@ class Access:
             return
         started = time.perf_counter()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given.decode() if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given.decode() if _PLAIN_ID.fullmatch(given) else os.urandom(16).hex()
         state = scope["state"]
         state["request_id"] = request_id
         method, status, ended = scope["method"], 0, False

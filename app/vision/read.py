@@ -165,9 +165,8 @@ def _is_blank(brightness: Levels) -> Truths:
 
 def _has_dark_border(brightness: Levels) -> Truths:
     """Whether more than half of the border is as dark as MNIST's ground: (…, 28, 28) to (…)."""
-    dark = brightness <= DARKEST_GROUND
-    rows, columns = dark[..., :: SIDE - 1, :], dark[..., 1:-1, :: SIDE - 1]
-    return np.asarray(rows.sum(axis=(-2, -1)) + columns.sum(axis=(-2, -1)) > 2 * (SIDE - 1))
+    border = _in_a_row(brightness)[..., _BORDER]
+    return np.asarray((border <= DARKEST_GROUND).sum(axis=-1) > len(_BORDER) // 2)
 
 
 def _is_placed(brightness: Levels) -> Truths:
@@ -176,15 +175,22 @@ def _is_placed(brightness: Levels) -> Truths:
     """
     inked = brightness > DARKEST_GROUND
     side = np.maximum(_extent(inked.any(axis=-1)), _extent(inked.any(axis=-2)))
-    rows, columns = brightness.sum(axis=-1, dtype=np.float32), brightness.sum(axis=-2, dtype=np.float32)
-    off = np.maximum(np.abs(rows @ _PLACES), np.abs(columns @ _PLACES))
-    in_the_middle = off <= OFF_CENTRE * rows.sum(axis=-1)
+    moments = _in_a_row(brightness).astype(np.float32) @ _MOMENTS
+    in_the_middle = np.abs(moments[..., 1:]).max(axis=-1) <= OFF_CENTRE * moments[..., 0]
     return np.asarray((side > BOX + 2) | ((side >= BOX - 1) & in_the_middle))
 
 
-def _extent(inked: Any) -> NDArray[np.intp]:
+def _in_a_row(brightness: Levels) -> Levels:
+    return brightness.reshape(*brightness.shape[:-2], SIDE * SIDE)
+
+
+def _extent(inked: Any) -> Any:
     """From the first to the last, (…, 28) to (…); all where there is none."""
-    return np.asarray(SIDE - inked.argmax(axis=-1) - inked[..., ::-1].argmax(axis=-1))
+    return SIDE - inked.argmax(axis=-1) - inked[..., ::-1].argmax(axis=-1)
 
 
-_PLACES = (np.arange(SIDE) - (SIDE - 1) / 2).astype(np.float32)  # of rows and columns, from the middle
+_PLACES = np.indices((SIDE, SIDE)).reshape(2, -1)  # rows and columns of the pixels
+_BORDER = np.flatnonzero(np.isin(_PLACES, (0, SIDE - 1)).any(axis=0))
+
+# An image's pixels times this: their sum, and that of their places, from the middle. All whole halves, so exact.
+_MOMENTS = np.vstack([np.ones(SIDE * SIDE), _PLACES - (SIDE - 1) / 2]).T.astype(np.float32)
