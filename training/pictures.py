@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.calibration import ACCEPTED
 from training.errors import TrainingError
 from training.markdown import table
 
@@ -17,6 +18,9 @@ from training.markdown import table
 LABELLED, OTHERS = ("digits", "printed"), ("multi", "ood")
 
 Floats = NDArray[np.float64]
+
+# Reasons to decline that are a matter of confidence; the others are seen on the picture.
+_UNSURE = ("no digit", "unsure")
 
 FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -51,6 +55,11 @@ class Answer:
     @property
     def declined(self) -> bool:
         return self.digit is None or bool(self.refusal)
+
+    def declined_below(self, threshold: float) -> bool:
+        """Whether it would be declined if this were the least confidence that is accepted."""
+        seen = self.declined and self.refusal not in _UNSURE
+        return seen or self.confidence < threshold
 
 
 def find(folder: Path) -> list[Picture]:
@@ -101,14 +110,17 @@ def tables(
     """Markdown: how many are right and how many are declined, by kind and by source; for pictures without a single
     digit how many are declined, how sure the answers are, and how well confidence tells them from digits.
 
-    made: answers to groups of pictures without a digit that are no files. mnist: confidences of the answers to MNIST.
-    A kind's figures are means over its sources, since sources differ in size. ``INDEX.json`` in the folder, where
-    there is one, names the kind of each source; else it is the group.
+    made: answers to groups of pictures without a digit that are no files. mnist: confidences of the answers to MNIST;
+    with them, how many are declined is told also for the threshold that accepts the share ACCEPTED of those, which is
+    the same for all versions and so sets them side by side. A kind's figures are means over its sources, since sources
+    differ in size. ``INDEX.json`` in the folder, where there is one, names the kind of each source; else it is the
+    group.
     """
+    common = None if mnist is None else float(np.quantile(mnist, 1 - ACCEPTED, method="lower"))
     kinds = _kinds(folder)
     found = {group: _by_source(folder / group, answers) for group in (*LABELLED, *OTHERS)}
     labelled = [
-        (kinds.get((group, source), group), source, _score(pictures, answers))
+        (kinds.get((group, source), group), source, _score(pictures, answers, common))
         for group in LABELLED
         for source, pictures in found[group].items()
     ]
@@ -119,7 +131,7 @@ def tables(
         for source, pictures in found[group].items()
     ]
     others += [(group, "made", "made", list(given)) for group, given in (made or {}).items()]
-    doubts = [(group, kind, source, _doubt(given, digits, mnist)) for group, kind, source, given in others]
+    doubts = [(group, kind, source, _doubt(given, digits, mnist, common)) for group, kind, source, given in others]
     parts = []
     if labelled:
         parts += [_labelled_by_kind(labelled), _labelled_by_source(labelled)]
@@ -148,24 +160,28 @@ def _by_source(folder: Path, answers: Iterable[Path]) -> dict[str, list[Picture]
 
 @dataclass(frozen=True)
 class _Score:
-    """Of a source of digits, how many there are, were read right, and were declined, whatever was read."""
+    """Of a source of digits, how many there are, were read right, and were declined, whatever was read; and how many
+    would be by the common threshold.
+    """
 
     pictures: int
     right: int
     declined: int
+    below: int | None
 
 
-def _score(pictures: Sequence[Picture], answers: Mapping[Path, Answer]) -> _Score:
+def _score(pictures: Sequence[Picture], answers: Mapping[Path, Answer], common: float | None) -> _Score:
     given = [answers[picture.path] for picture in pictures]
     right = sum(answer.digit == picture.label for answer, picture in zip(given, pictures, strict=True))
-    return _Score(len(pictures), right, sum(answer.declined for answer in given))
+    below = None if common is None else sum(answer.declined_below(common) for answer in given)
+    return _Score(len(pictures), right, sum(answer.declined for answer in given), below)
 
 
 def _labelled_by_kind(rows: Sequence[tuple[str, str, _Score]]) -> str:
     by_kind: dict[str, list[_Score]] = defaultdict(list)
     for kind, _, score in rows:
         by_kind[kind].append(score)
-    head = ("kind", "sources", "pictures", "right", "mean accuracy of sources", "mean accepted of sources")
+    head = ("kind", "sources", "pictures", "right", "mean accuracy of sources", "mean accepted of sources", _AT)
     return table(
         head,
         [
@@ -176,10 +192,15 @@ def _labelled_by_kind(rows: Sequence[tuple[str, str, _Score]]) -> str:
                 sum(score.right for score in scores),
                 f"{np.mean([score.right / score.pictures for score in scores]):.1%}",
                 f"{np.mean([1 - score.declined / score.pictures for score in scores]):.1%}",
+                _percent(_mean([_accepted_above(score) for score in scores])),
             )
             for kind, scores in by_kind.items()
         ],
     )
+
+
+def _accepted_above(score: _Score) -> float | None:
+    return None if score.below is None else 1 - score.below / score.pictures
 
 
 def _labelled_by_source(rows: Sequence[tuple[str, str, _Score]]) -> str:
@@ -205,29 +226,35 @@ def _labelled_by_source(rows: Sequence[tuple[str, str, _Score]]) -> str:
 class _Doubt:
     """Of a source without single digits, how many pictures there are, the share declined, and mean confidence.
 
-    digits, mnist: area under the curve by which confidence tells digits, or MNIST's, from these; None without them.
+    below: the share that would be declined by the common threshold. digits, mnist: area under the curve by which
+    confidence tells digits, or MNIST's, from these. None without them.
     """
 
     pictures: int
     declined: float
+    below: float | None
     confidence: float
     digits: float | None
     mnist: float | None
 
 
-def _doubt(given: Sequence[Answer], digits: Sequence[Sequence[float]], mnist: Floats | None) -> _Doubt:
+def _doubt(
+    given: Sequence[Answer], digits: Sequence[Sequence[float]], mnist: Floats | None, common: float | None
+) -> _Doubt:
     """digits: confidences by source, each of which counts as much as another."""
     sure = [answer.confidence for answer in given]  # 0 where there is no answer
     return _Doubt(
         len(given),
         float(np.mean([answer.declined for answer in given])),
+        None if common is None else float(np.mean([answer.declined_below(common) for answer in given])),
         float(np.mean(sure)),
         _mean([auroc(source, sure) for source in digits]),
         auroc(mnist, sure) if mnist is not None else None,
     )
 
 
-_DOUBTS = ("declined", "confidence", "AUROC from digits", "AUROC from MNIST")
+_AT = f"where {ACCEPTED:.1%} of MNIST are accepted"
+_DOUBTS = ("declined", _AT, "confidence", "AUROC from digits", "AUROC from MNIST")
 
 
 def _doubts_by_kind(rows: Sequence[tuple[str, str, str, _Doubt]]) -> str:
@@ -239,35 +266,36 @@ def _doubts_by_kind(rows: Sequence[tuple[str, str, str, _Doubt]]) -> str:
     several = {key for key, doubts in by_kind.items() if key[1] == "all" or len(doubts) < len(by_kind[key[0], "all"])}
     return table(
         ("no single digit", "kind", "sources", "pictures", *_DOUBTS),
-        [
-            (
-                *key,
-                len(doubts),
-                sum(doubt.pictures for doubt in doubts),
-                *_shown(
-                    float(np.mean([doubt.declined for doubt in doubts])),
-                    float(np.mean([doubt.confidence for doubt in doubts])),
-                    *[_mean([getattr(doubt, positives) for doubt in doubts]) for positives in ("digits", "mnist")],
-                ),
-            )
-            for key, doubts in by_kind.items()
-            if key in several
-        ],
+        [(*key, len(doubts), *_shown(_together(doubts))) for key, doubts in by_kind.items() if key in several],
+    )
+
+
+def _together(doubts: Sequence[_Doubt]) -> _Doubt:
+    """All their pictures, and the means of what else is known."""
+    return _Doubt(
+        sum(doubt.pictures for doubt in doubts),
+        float(np.mean([doubt.declined for doubt in doubts])),
+        _mean([doubt.below for doubt in doubts]),
+        float(np.mean([doubt.confidence for doubt in doubts])),
+        _mean([doubt.digits for doubt in doubts]),
+        _mean([doubt.mnist for doubt in doubts]),
     )
 
 
 def _doubts_by_source(rows: Sequence[tuple[str, str, str, _Doubt]]) -> str:
     return table(
         ("no single digit", "source", "pictures", *_DOUBTS),
-        [
-            (group, source, doubt.pictures, *_shown(doubt.declined, doubt.confidence, doubt.digits, doubt.mnist))
-            for group, _, source, doubt in rows
-        ],
+        [(group, source, *_shown(doubt)) for group, _, source, doubt in rows],
     )
 
 
-def _shown(declined: float, confidence: float, *areas: float | None) -> tuple[str, ...]:
-    return f"{declined:.1%}", f"{confidence:.2f}", *("" if area is None else f"{area:.3f}" for area in areas)
+def _shown(doubt: _Doubt) -> tuple[object, ...]:
+    areas = ("" if area is None else f"{area:.3f}" for area in (doubt.digits, doubt.mnist))
+    return doubt.pictures, f"{doubt.declined:.1%}", _percent(doubt.below), f"{doubt.confidence:.2f}", *areas
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
