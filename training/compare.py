@@ -5,7 +5,7 @@ from typing import Any
 
 from training import versions
 from training.data import Split
-from training.evaluate import evaluate
+from training.evaluate import Evaluation, serving
 
 
 def compare(candidate: Path, current: Path, validation: Split, feedback: Split | None) -> dict[str, Any]:
@@ -17,17 +17,23 @@ def compare(candidate: Path, current: Path, validation: Split, feedback: Split |
     """
     cards = {"candidate": versions.card_of(candidate), "current": versions.card_of(current)}
     learned = {f"learned_by_{name}": card.has_learned(validation.digest()) for name, card in cards.items()}
+    splits = {"mnist": validation} | ({"feedback": feedback} if feedback is not None and len(feedback) else {})
+    one, other = _read(candidate, splits), _read(current, splits)
     return {
-        "mnist": _both(candidate, current, validation) | learned,
-        "feedback": _both(candidate, current, feedback) if feedback is not None and len(feedback) else None,
+        "mnist": _beside(one["mnist"], other["mnist"]) | learned,
+        "feedback": _beside(one["feedback"], other["feedback"]) if "feedback" in splits else None,
     }
 
 
-def _both(candidate: Path, current: Path, images: Split) -> dict[str, Any]:
-    one, other = evaluate(candidate, images), evaluate(current, images)
-    right, other_right = one.digits == images.labels, other.digits == images.labels
+def _read(version: Path, splits: dict[str, Split]) -> dict[str, Evaluation]:
+    with serving(version) as service:
+        return {name: service.read(split) for name, split in splits.items()}
+
+
+def _beside(one: Evaluation, other: Evaluation) -> dict[str, Any]:
+    right, other_right = one.digits == one.labels, other.digits == other.labels
     return {
-        "images": len(images),
+        "images": len(right),
         "candidate": int(right.sum()),
         "current": int(other_right.sum()),
         "only_candidate": int((right & ~other_right).sum()),

@@ -128,15 +128,6 @@ class Service:
         return Answer(entry["digit"], entry["confidence"], (entry["reason"] or "").replace("_", " "))
 
 
-def evaluate(version: Path, split: Split) -> Evaluation:
-    """Serve the version in this folder, published or staged, and send it every image as a PNG file.
-
-    Raises TrainingError when the version cannot be served, or the service breaks.
-    """
-    with serving(version) as service:
-        return service.read(split)
-
-
 def answers(version: Path, pictures: Sequence[Picture]) -> list[Answer]:
     """Serve the version in this folder and send it every file as it is.
 

@@ -16,7 +16,7 @@ from training import data, feedback, recipes, versions
 from training.card import Card
 from training.data import Digits
 from training.errors import TrainingError
-from training.evaluate import evaluate
+from training.evaluate import serving
 from training.progress import Progress
 
 IMAGES = 100
@@ -86,7 +86,8 @@ def test_a_staged_candidate_and_what_its_card_says(folder: Path, small_data: Pat
         "feedback": given.held_back.digest(),
     }
     assert {name: metrics.images for name, metrics in card.metrics.items()} == {"validation": 100, "feedback": 10}
-    assert evaluate(made, given.held_back).metrics() == card.metrics["feedback"]
+    with serving(made) as service:
+        assert service.read(given.held_back).metrics() == card.metrics["feedback"]
     assert versions.numbers(folder / "models/digits") == [1]
 
     again, errors = call(folder, fine_tuning(small_data, "--stage", "--progress", "json"))
@@ -128,8 +129,13 @@ def test_comparing_counts_what_only_one_reads(folder: Path, small_data: Path, di
     compared = json.loads(output)
     validation = digits.held_out()[1]
     held_back = feedback.load(folder / "feedback.zip").held_back
-    for name, images in (("mnist", validation), ("feedback", held_back)):
-        one, other = evaluate(candidate, images), evaluate(current, images)
+    splits = {"mnist": validation, "feedback": held_back}
+    read = []
+    for version in (candidate, current):
+        with serving(version) as service:
+            read.append({name: service.read(images) for name, images in splits.items()})
+    for name, images in splits.items():
+        one, other = (found[name] for found in read)
         right = [
             [evaluation.digits[i] == label for i, label in enumerate(images.labels)] for evaluation in (one, other)
         ]
