@@ -74,7 +74,7 @@ def test_the_whole_road(start_server: Start, settings: dict[str, str], models: P
     server = start_server(**settings)
     random = np.random.default_rng(1)
     image = encode(handwritten(3, random))
-    with client_of(server) as client, Load(server, [image], rate=60, clients=3) as load:
+    with client_of(server) as client, Load(server, [image], rate=30, clients=3) as load:
         # The drawn digits upside down, which MNIST has not.
         for number in range(40):
             label = number % 10
@@ -128,7 +128,7 @@ def test_killed_in_the_middle_it_goes_on_from_its_checkpoint(
     settings |= {"DIGITS_DATABASE_URL": database_url}
     server = start_server(**settings)
     with client_of(server) as client:
-        client.post("/retrain", json=SMALL | {"epochs": 40, "force": True}).raise_for_status()
+        client.post("/retrain", json=SMALL | {"epochs": 20, "force": True}).raise_for_status()
         checkpoint = Path(settings["DIGITS_STATE"], "runs/1/run/checkpoint.npz")
         _wait_for(checkpoint)
         training = find(server, "training fit")

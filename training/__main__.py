@@ -105,11 +105,12 @@ def _fit(options: argparse.Namespace, report: JsonLines | ProgressBar) -> None:
     given = feedback.load(options.feedback) if options.feedback else None
     digits = _load(options)
     run = options.run or Path("runs") / _run_name(recipe, start, options)
+    if options.fresh:
+        _start_over(run)
+    run.mkdir(parents=True, exist_ok=True)
     _import_keras()
     from training import candidate
 
-    if options.fresh:
-        _start_over(run)
     made = candidate.produce(
         recipe,
         digits,
@@ -272,6 +273,7 @@ def export(options: argparse.Namespace) -> None:
     if options.format:
         _convert(options)
         return
+    options.source.stat()  # a mistake in its name should not wait for the libraries
     _import_keras()
     from training import candidate
     from training import export as exporting
@@ -298,6 +300,8 @@ def _convert(options: argparse.Namespace) -> None:
         raise TrainingError(f"--format takes the number of a version, not {options.source}")
     version = options.models / options.source.name
     versions.verify(version)
+    if options.output:  # a mistake in it should not wait for the libraries
+        options.output.parent.mkdir(parents=True, exist_ok=True)
     _import_keras()
     from training import formats
     from training.export import check_images
@@ -325,13 +329,13 @@ def crossval(options: argparse.Namespace) -> None:
         raise TrainingError(f"{options.folds} folds of {len(digits.train)} images; use fewer folds")
     leaking = " (leaking: one network through all folds)" if options.reuse_network else ""
     run = options.run or Path("runs") / f"crossval-{recipe.name}{'-reused' if leaking else ''}"
+    if options.fresh:
+        _start_over(run)
+    run.mkdir(parents=True, exist_ok=True)
     _import_keras()
     from training import crossval as validating
     from training import plots
 
-    if options.fresh:
-        _start_over(run)
-    run.mkdir(parents=True, exist_ok=True)
     folds: list[validating.Fold] = []
     for fold in validating.crossval(
         recipe,

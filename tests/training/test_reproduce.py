@@ -19,13 +19,14 @@ from training.fit import fit
 from training.recipes import find, with_article_loss
 
 
-def test_the_command(small_data: Path, tmp_path: Path) -> None:
+def test_the_command(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARTICLES, "hello-dense", dataclasses.replace(ARTICLES["hello-dense"], seeds=2))
     arguments = ["reproduce", "hello-dense", "--data", small_data, "--no-verify", "--stop-after", "2"]
     output = run_here(tmp_path, *arguments, "--publish")
     assert "epoch 2/2" in output
     page = (tmp_path / "docs/reproductions.md").read_text()
     assert "96 % of the training images" in page
-    assert "| 2 of 5 epochs | 3 |" in page
+    assert "| 2 of 5 epochs | 2 |" in page
     assert "reproduce hello-dense --stop-after 2`" in page
     for picture in re.findall(r"\]\((\S+\.png)\)", page):
         with Image.open(tmp_path / "docs" / picture) as image:
@@ -35,7 +36,7 @@ def test_the_command(small_data: Path, tmp_path: Path) -> None:
     for seed, outcome in enumerate(variant["outcomes"]):
         assert (outcome["seed"], len(outcome["test_accuracies"]), len(outcome["first_ten"])) == (seed, 2, 10)
         assert (outcome["test"]["images"], outcome["training"]["images"]) == (100, 600)
-    assert len({outcome["test"]["nll"] for outcome in variant["outcomes"]}) == 3
+    assert len({outcome["test"]["nll"] for outcome in variant["outcomes"]}) == 2
     card = versions.card_of(tmp_path / "models/digits/1")
     assert card.metrics["test"].nll == variant["outcomes"][0]["test"]["nll"]
     assert card.epochs == 2
