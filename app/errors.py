@@ -5,6 +5,7 @@ DigitsError
     MalformedBody               a field is missing, of the wrong shape or out of range
     MalformedParameter          of the query
     BodyTooLarge
+    Stalled                     the rest of the body does not come
     BatchTooLarge
     UnsupportedMediaType        the body is of a type that carries no image
     Unauthorized                the admin token is missing or wrong
@@ -52,6 +53,10 @@ class MalformedParameter(RequestError):
 
 class BodyTooLarge(RequestError):
     """The body is longer than the service reads."""
+
+
+class Stalled(RequestError):
+    """A part of the body came, and then no more; the text says how long it was waited for."""
 
 
 class BatchTooLarge(RequestError):

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from app.database import Database
 from app.errors import DatabaseUnavailable, StartError
 from app.http import admin
+from app.http.bodies import Bodies
 from app.http.decoders import Decoders
 from app.http.dependencies import State
 from app.http.metrics import Metrics
@@ -51,6 +52,7 @@ def build(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager
             yield State(
                 settings=settings,
                 serving=serving,
+                bodies=Bodies(),
                 decoders=decoders,
                 metrics=metrics,
                 jobs=Jobs(base, settings.lease),

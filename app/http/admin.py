@@ -78,6 +78,6 @@ async def _check(
         raise Unauthorized("this call needs the admin token; send it as `Authorization: Bearer <token>`")
 
 
-# For a route's ``dependencies``. Such a route reads its body itself (limits.read_body): a body that is declared as
+# For a route's ``dependencies``. Such a route reads its body itself (Bodies.read): a body that is declared as
 # a parameter would be read before the token is looked at.
 ADMIN = Depends(_check)

@@ -6,6 +6,7 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends
 from starlette.requests import Request
 
+from app.http.bodies import Bodies
 from app.http.decoders import Decoders
 from app.http.metrics import Metrics
 from app.inference.live import Live
@@ -20,6 +21,7 @@ class State(TypedDict):
 
     settings: Settings
     serving: Serving
+    bodies: Bodies
     decoders: Decoders
     metrics: Metrics
     jobs: Jobs

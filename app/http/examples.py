@@ -148,6 +148,10 @@ _FAILURES: dict[int, tuple[str, errors.DigitsError]] = {
         "The version does not load; the one that serves goes on.",
         errors.VersionUnusable("3/model.bin: no such file or directory"),
     ),
+    408: (
+        "The rest of the body did not come.",
+        errors.Stalled("nothing more of the body came for 30 seconds; send it again"),
+    ),
     413: (
         "The body, the batch or a picture is too large.",
         errors.BodyTooLarge("the body is larger than 5,242,880 bytes; send fewer or smaller images"),
@@ -240,7 +244,7 @@ _DECLINED = {reason: declining.error(reason, np.array(_HESITANT, np.float32)) fo
 _MALFORMED_PARAMETER = errors.MalformedParameter("strict is 'yes'; send strict=true or strict=false, or leave it out")
 
 PREDICTION = responses(
-    schemas.Prediction, "A digit", 413, 415, 422, *_DECLINED.values(), _MALFORMED_PARAMETER, *BUSY
+    schemas.Prediction, "A digit", 408, 413, 415, 422, *_DECLINED.values(), _MALFORMED_PARAMETER, *BUSY
 )  # fmt: skip
 _PREDICTION_EXAMPLES = {
     "accepted": _reply("A seven", _ACCEPTED),
@@ -253,7 +257,7 @@ _PREDICTION_EXAMPLES = {
 _UNREADABLE = {"error": describe(errors.NotAnImage("")).body("the file is empty; send the bytes of an image")}
 _REFUSED = {"error": describe(_DECLINED["several_digits"]).body(str(_DECLINED["several_digits"]))}
 PREDICTIONS = responses(
-    schemas.Predictions, "A digit or an error for each image, in order", 413, 415, 422, _MALFORMED_PARAMETER, *BUSY
+    schemas.Predictions, "A digit or an error for each image, in order", 408, 413, 415, 422, _MALFORMED_PARAMETER, *BUSY
 )
 _PREDICTIONS_EXAMPLES = {
     "plain": _reply("A seven, several digits, and no picture", {"predictions": [_ACCEPTED, _SEVERAL, _UNREADABLE]}),

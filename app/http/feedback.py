@@ -15,7 +15,6 @@ from app.errors import BlankImage
 from app.http import examples, schemas
 from app.http.admin import ADMIN
 from app.http.dependencies import Services, Snapshot
-from app.http.limits import read_body
 from app.http.predictions import answer, content_type, in_thread, read_upload
 from app.http.retraining import shown_time
 from app.http.uploads import File, parse_labelled
@@ -39,6 +38,7 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
         schemas.Correction,
         "The image was known; its label is the new one",
         401,
+        408,
         413,
         415,
         422,
@@ -54,7 +54,7 @@ async def give_feedback(request: Request, response: Response, services: Services
     back to measure on. The same image again is not kept twice; another label replaces the first, which stays in its
     history.
     """
-    body = await read_body(request, services["settings"].max_body)
+    body = await services["bodies"].read(request, services["settings"].max_body)
     upload, label = parse_labelled(body, content_type(request))
     sight = await in_thread(request, lambda: read_upload(upload, services["settings"].max_pixels), len(body))
     if sight.doubt == "blank":  # there is nothing to learn from it

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from app.errors import DigitsError, ImageError
 from app.http import declining, examples, problems
 from app.http.dependencies import State, services_of, snapshot_of
-from app.http.limits import read_body
 from app.http.uploads import File, Pixels, Upload, parse_many, parse_one
 from app.inference.engine import Probabilities
 from app.inference.live import Live
@@ -59,7 +58,7 @@ async def predict(request: Request) -> Response:
     services, live = services_of(request), snapshot_of(request)
     live.batcher.admit()  # what is refused should cost little
     strict = declining.is_strict(request)
-    body = await read_body(request, services["settings"].max_body)
+    body = await services["bodies"].read(request, services["settings"].max_body)
     sight = await _read_one(request, body)
     probabilities = (await answer(request, live, sight.image[None]))[0]
     reason = _judge(sight, probabilities, live, services)
@@ -84,7 +83,7 @@ async def predict_batch(request: Request) -> Response:
     services, live = services_of(request), snapshot_of(request)
     live.batcher.admit()
     strict = declining.is_strict(request)
-    body = await read_body(request, services["settings"].max_body)
+    body = await services["bodies"].read(request, services["settings"].max_body)
     found = await _read_many(request, body)
     images = [sight.image for sight in found if isinstance(sight, Sight)]
     rows: Iterator[NDArray[np.float32]] = iter(await answer(request, live, np.stack(images)) if images else ())

@@ -41,6 +41,7 @@ PROBLEMS: dict[type[errors.DigitsError], Problem] = {
     errors.MalformedBody: Problem(422, "malformed-body", "The body is not as expected"),
     errors.MalformedParameter: Problem(422, "invalid-parameter", "A parameter is not as expected"),
     errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),
+    errors.Stalled: Problem(408, "stalled", "The rest of the body did not come"),
     errors.BatchTooLarge: Problem(413, "batch-too-large", "Too many images in one call"),
     errors.UnsupportedMediaType: Problem(415, "unsupported-media-type", "This type of body carries no image"),
     errors.Unauthorized: Problem(401, "unauthorized", "This call needs the admin token"),
@@ -99,7 +100,7 @@ async def on_digits_error(request: Request, error: Exception) -> Response:
         detail = "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
     headers = {"www-authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
     # What is still coming of a body that is refused would be read to its end, however long, to save the connection.
-    if isinstance(error, errors.BodyTooLarge | errors.Unauthorized):
+    if isinstance(error, errors.BodyTooLarge | errors.Stalled | errors.Unauthorized):
         headers["connection"] = "close"
     if type(error) in RETRY_AFTER_SECONDS:
         headers["retry-after"] = str(RETRY_AFTER_SECONDS[type(error)])

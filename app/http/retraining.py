@@ -17,7 +17,6 @@ from app.errors import CannotTrain, DatabaseUnavailable, MalformedBody
 from app.http import examples, schemas
 from app.http.admin import ADMIN
 from app.http.dependencies import Services, State
-from app.http.limits import read_body
 from app.retraining import ability, jobs
 from app.retraining.jobs import Event, Job
 
@@ -37,7 +36,7 @@ JobNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
     status_code=202,
     summary="Train a better model in the background",
     response_model=schemas.Job,
-    responses=examples.failures(401, examples.CANNOT_TRAIN, 413, 422, examples.QUEUE_FULL, examples.NO_DATABASE),
+    responses=examples.failures(401, 408, examples.CANNOT_TRAIN, 413, 422, examples.QUEUE_FULL, examples.NO_DATABASE),
     openapi_extra=examples.RETRAIN,
     dependencies=[ADMIN],
 )
@@ -53,7 +52,7 @@ async def retrain(
     it is better; the job's `verdict` says why or why not. Send an `Idempotency-Key` to be able to repeat the request
     safely: the same key gives the same job.
     """
-    asked = _asked(await read_body(request, MAX_BODY, "the settings of a training take less"))
+    asked = _asked(await services["bodies"].read(request, MAX_BODY, "the settings of a training take less"))
     job = await run_in_threadpool(_submit, services, asked, idempotency_key)
     response.headers["Location"] = f"/jobs/{job.id}"
     return _shown(job)

@@ -27,7 +27,7 @@ def broken(*_: Any) -> Never:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """The real service, in this process, with two things broken."""
-    monkeypatch.setattr(predictions, "read_body", broken)  # on the short way
+    monkeypatch.setattr(predictions, "content_type", broken)  # on the short way
     monkeypatch.setattr(live, "cards", broken)  # on the framework's
     port = free_port()
     app = create_app(Settings(models=SHIPPED, state=tmp_path, worker="external"))

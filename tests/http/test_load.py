@@ -1,8 +1,10 @@
 """More is asked than can be done: what is refused, what is dropped, and what goes on all the same."""
 
+import contextlib
 import io
 import json
 import re
+import select
 import socket
 import threading
 import time
@@ -13,6 +15,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from app.http.bodies import MOST_ARRIVING
 from tests.conftest import Server, Start
 from tests.http.test_bad_input import check
 from tests.http.test_predictions import IMAGES, SEVEN, pixels
@@ -141,3 +144,27 @@ def test_what_would_be_decoded_too_late_is_not(start_server: Start) -> None:
     server = start_server(DIGITS_DEADLINE="0.000001", DIGITS_THREADS="1")
     with httpx.Client(base_url=server.url) as client:
         check(client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()}), 504, "try again")
+
+
+def test_bodies_that_stop_half_way_do_not_fill_the_memory(start_server: Start) -> None:
+    """And those who send a digit do not wait for them."""
+    server = start_server()
+    head = f"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ncontent-length: {5 * 2**20}\r\n\r\n"
+    with httpx.Client(base_url=server.url) as client, contextlib.ExitStack() as stack:
+        assert client.post("/predict", files={"file": SEVEN}).is_success
+        before = server.resident_bytes()
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(50)]
+        for one in clients:
+            one.sendall(head.encode() + bytes(4 * 2**20))
+        refused = [one for one in clients if select.select([one], [], [], 0.2)[0]]
+        assert server.resident_bytes() - before < 2 * MOST_ARRIVING  # 200 MiB were sent
+        assert 50 - MOST_ARRIVING // 2**20 // 4 <= len(refused) < 45
+        for one in refused:
+            assert one.recv(2000).startswith(b"HTTP/1.1 503 ")
+        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+        for one in clients:
+            one.close()
+        # What they took is free again.
+        large = {"file": SEVEN + bytes(4 * 2**20)}
+        for _ in range(3 * MOST_ARRIVING // 2**22):
+            assert client.post("/predict", files=large).is_success
