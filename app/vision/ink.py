@@ -98,6 +98,8 @@ def _from_deep(values: NDArray[Any]) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation (tag 274); a damaged EXIF block turns nothing."""
+    if not image.info and image.format == "PNG":  # no EXIF to be asked for, which takes longer than to see that
+        return 1
     try:
         found = image.getexif().get(274, 1)
     except (*DAMAGE, KeyError):

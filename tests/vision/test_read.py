@@ -318,3 +318,8 @@ def test_a_28x28_picture_is_turned_too(images: list[NDArray[np.uint8]]) -> None:
     for image in (images[7], 255 - images[7]):
         lying = Image.fromarray(image).transpose(Image.Transpose.ROTATE_90)
         assert np.array_equal(read_array(lying, "PNG", exif=exif), read_array(image))
+        # The block may also stand behind the pixels.
+        content = encode(lying, "PNG", exif=exif)
+        begin, end = content.index(b"eXIf") - 4, content.index(b"IDAT") - 4
+        late = content[:begin] + content[end:-12] + content[begin:end] + content[-12:]
+        assert np.array_equal(read(late, LIMIT).image, read_array(image))
