@@ -16,6 +16,7 @@ from training import data, feedback, recipes, versions
 from training.card import Card, Metrics
 from training.data import Digits, Split
 from training.errors import RunInUse, TrainingError
+from training.lock import locked
 from training.progress import JsonLines, ProgressBar
 from training.versions import Version
 
@@ -443,7 +444,10 @@ def _start_over(run: Path) -> None:
     if run.exists():
         if any(run.iterdir()) and not [*run.glob("run.json"), *run.glob("fold-*/run.json")]:
             raise TrainingError(f"{run} is no folder of a run, so --fresh does not empty it; choose another with --run")
-        shutil.rmtree(run)
+        with contextlib.ExitStack() as held:
+            for folder in (run, *run.glob("fold-*")):
+                held.enter_context(locked(folder))
+            shutil.rmtree(run)
 
 
 def _parser() -> argparse.ArgumentParser:

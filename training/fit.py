@@ -1,7 +1,6 @@
 """Trains a recipe's network, with a checkpoint after every epoch from which a killed run goes on."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from training import drawing
 from training.augment import Augment
 from training.data import Split
-from training.errors import RunInUse, TrainingError
+from training.errors import TrainingError
+from training.lock import locked
 from training.network import Weights, build, sharpen
 from training.progress import Progress
 from training.recipes import Optimiser, Recipe
@@ -243,11 +243,7 @@ def _settings(
 @contextlib.contextmanager
 def _claimed(run: Path, settings: dict[str, Any]) -> Iterator[None]:
     """Hold a run's folder for this process, and make sure that the run found there is this one."""
-    with (run / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUse(f"another process is training in {run}; choose another folder with --run") from None
+    with locked(run):
         path = run / SETTINGS
         if not path.exists():
             temporary = path.with_suffix(".tmp")

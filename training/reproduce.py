@@ -81,7 +81,9 @@ def reproduce(
         plots.answers(digits.test, variants[0]["outcomes"][0]["first_ten"], figures / f"{article.name}-first-ten.png")
     folds = dict(_cross_validate(article, digits, runs, figures, precision, report, say)) if article.folds else {}
     found = {"command": command, "machine": _machine(), "variants": variants, "folds": folds}
-    (figures / f"{article.name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    temporary = figures / f"{article.name}.json.tmp"
+    temporary.write_text(json.dumps(found, indent=1) + "\n")
+    temporary.replace(figures / f"{article.name}.json")  # hours of training went into the one that was there
     return staged
 
 

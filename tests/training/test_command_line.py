@@ -164,7 +164,11 @@ def test_a_run_that_another_process_holds_is_worth_another_try(small_data: Path,
     with (tmp_path / "taken" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         output = run_here(tmp_path, *fit(small_data, "--run", "taken"), status=os.EX_TEMPFAIL)
-    assert "another process" in output
+        assert "another process" in output
+        # Nor is what that one has made so far removed.
+        (tmp_path / "taken" / "run.json").write_text("{}")
+        assert "another" in run_here(tmp_path, *fit(small_data, "--run", "taken", "--fresh"), status=os.EX_TEMPFAIL)
+        assert (tmp_path / "taken" / "run.json").exists()
 
 
 def test_fresh_never_empties_a_folder_that_is_no_run(small_data: Path, tmp_path: Path) -> None:
