@@ -24,8 +24,8 @@ SHORT = dataclasses.replace(recipes.find("dense-512"), epochs=2, batch=32)
 def test_every_fold_begins_with_a_network_of_its_own(digits: Digits, tmp_path: Path) -> None:
     """On labels without any meaning nobody can do better than chance, unless the fold was learned before."""
     random = np.random.default_rng(99)
-    noise = Split(digits.train.images[:300], random.integers(0, 10, 300).astype(np.uint8))
-    recipe = dataclasses.replace(SHORT, epochs=12, batch=16)
+    noise = Split(digits.train.images[:80], random.integers(0, 10, 80).astype(np.uint8))
+    recipe = dataclasses.replace(SHORT, epochs=6, batch=4)
     honest = list(crossval(recipe, noise, 2, tmp_path / "honest", seed=0))
     leaking = list(crossval(recipe, noise, 2, tmp_path / "leaking", seed=0, reuse_network=True))
     assert [fold.number for fold in honest] == [1, 2]
@@ -50,7 +50,7 @@ def test_the_command(small_data: Path, tmp_path: Path) -> None:
     assert leaking.count("leaking") == 3
     # The two are not to be mixed up: one's folds are not taken for the other's.
     here = ["--run", "runs/crossval-dense-512"]
-    assert "start" in run(tmp_path, *arguments, "--reuse-network", *here, status=2).splitlines()[-1]
+    assert "start" in run_here(tmp_path, *arguments, "--reuse-network", *here, status=2).splitlines()[-1]
 
 
 @pytest.mark.parametrize(
