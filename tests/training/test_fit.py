@@ -380,7 +380,7 @@ def test_drawn_digits_and_pictures_without_one_are_learned_too(digits: Digits, t
     """A network that has seen scribbles is not sure of them; one that has not, is."""
     from training import drawing
 
-    plain = dataclasses.replace(TINY, epochs=6)
+    plain = dataclasses.replace(TINY, epochs=6, augmentation=None)
     warned = dataclasses.replace(plain, drawn=0.2, others=0.5)
     others = drawing.others(200, digits.train.images, 99)[..., None]
     sure = []
@@ -403,7 +403,7 @@ def test_a_temperature_makes_the_network_less_sure_and_learning_on_takes_it_back
     from training.calibration import tempered
 
     images = digits.test.images[..., None]
-    plain = dataclasses.replace(TINY)
+    plain = dataclasses.replace(TINY, augmentation=None)
     cooler = dataclasses.replace(plain, temperature=2.0)
     one, other = (
         fit(recipe, digits.train, None, tmp_path / str(recipe.temperature), seed=0).network
@@ -415,7 +415,7 @@ def test_a_temperature_makes_the_network_less_sure_and_learning_on_takes_it_back
     still = Optimiser("SGD", rate=0.0)
     again = [
         fit(
-            dataclasses.replace(recipe, optimiser=still, epochs=1, augmentation=None),
+            dataclasses.replace(recipe, optimiser=still, epochs=1),
             digits.train[:32],
             None,
             tmp_path / f"on {recipe.temperature}",
