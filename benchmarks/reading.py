@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from app.vision.components import components
 from app.vision.decode import open_image
 from app.vision.digit import isolate, normalise
-from app.vision.ink import WORKING_SIDE, decode, grey, ink, within
+from app.vision.ink import WORKING_SIDE, decode, grey, ink, thumbnail, within
 from app.vision.read import read
 from app.vision.rules import without_rules
 
@@ -59,12 +59,12 @@ def _steps(content: bytes) -> list[float | None]:
     common = [decoding, _least(lambda: within(picture, WORKING_SIDE)), _least(lambda: grey(view))]
     if np.array_equal(read(content, MAX_PIXELS).image, brightness):
         return [*common, *[None] * 5]
-    darkness = ink(brightness)
+    darkness = ink(brightness, thumbnail(brightness))
     digit, _ = isolate(darkness)
     mask = darkness > 25  # about where isolate puts it on clean paper
     return [
         *common,
-        _least(lambda: ink(brightness)),
+        _least(lambda: ink(brightness, thumbnail(brightness))),
         _least(lambda: isolate(darkness)),
         _least(lambda: without_rules(mask, mask)),
         _least(lambda: components(mask)),

@@ -1,5 +1,7 @@
 """An ink map to the 28x28 image that the network reads, made the way MNIST was made."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,6 +25,11 @@ FAINT_EDGE = 0.02
 # middle gives 2.7, as its lower half has the smaller deviation.
 GRAINIEST = 4
 
+# Otsu's level parts the paper's own grain where so little is inked that it does not count: a digit that is tiny in a
+# photograph. Then the ink is what is over half of the darkest, if it is that many standard deviations darker than its
+# paper, and it has this many pixels one way.
+CLEAREST, SMALLEST = 12, 3
+
 # Ink from here on, as a share of the way from what is no grain to what is strong, is part of a stroke, however far
 # from strong ink: pens fade.
 FADED = 0.3
@@ -40,6 +47,18 @@ OFF_CENTRE = 0.75
 # A part that lies along the picture's border for half as far as it is wide and high together, the frame of a scan or
 # a neighbour cut in two, counts for this much less than one that does not touch it.
 ALONG_BORDER = 0.9
+
+# A part is a frame around another when that one is this large beside its shorter side, when it is on all four sides of
+# it for this much of its length; it fills its own box by no more than this, and it is rectangular or as wide as this
+# beside its height: a 0 is narrower.
+FRAMED, SURROUNDED, HOLLOW, ROUND = 0.3, 0.9, 0.35, 0.8
+
+# A part is bulky when its shorter side is this much of the picture's longer one and it fills its box this much; then it
+# is a shadow where its darkest ink is this much fainter than that of a stroke.
+BULKY, FILLED, FAINTER = 0.12, 0.5, 0.7
+
+# What is this many times weaker than the rest was not written with the same pen, where there is this much of it.
+STAINED, STAINS = 3.2, 2
 
 # A part belongs to the main one when they share this much of the narrower one's width …
 SHARED_WIDTH = 0.7
@@ -62,8 +81,13 @@ CROWD, MEMBER = 16, 0.1
 WIDEST = 1.8
 
 
-# A box of ink is a plate with a digit cut out of it when this much of its outline is ink, and this much of all of
-# it: a plain bar is fuller.
+# A sheet of paper on a table: it has this share of the picture, at most this share of the picture's border is as light
+# as it, it is this much lighter than the rest (of 255), and all but this much of it is empty.
+SMALLEST_SHEET, SHEET_RING, SHEET_CONTRAST, SHEET_FILLED = 0.12, 0.5, 60, 0.75
+
+# A box of ink is a plate with a digit cut out of it when it has room for one (in pixels), this much of its outline is
+# ink, and this much of all of it: a plain bar is fuller.
+SMALLEST_PLATE = 10
 PLATE_OUTLINE, PLATE_FILLED, PLATE_FULL = 0.85, 0.5, 0.97
 
 # The hole of a rectangular 0 is a box itself, wider than a 1 on a plate.
@@ -79,22 +103,127 @@ def isolate(ink: Levels, grainiest: float = GRAINIEST) -> tuple[Grey, bool]:
     ``grainiest`` standard deviations of the paper darker than it.
     """
     occurrences = counts(ink)
-    strong = otsu(occurrences)
-    paper, stroke = occurrences[: strong + 1], occurrences[strong + 1 :]
-    # Grain of the paper: median and spread (1.48 makes it a standard deviation where the grain is normal).
-    grain = quantile(paper, 0.5)
-    spread = 1.48 * quantile(np.bincount(np.abs(np.arange(strong + 1) - grain), paper), 0.5)
-    contrast = strong + 1 + _mean(stroke) - _mean(paper) if stroke.any() else 0
-    if contrast < max(FAINTEST, grainiest * spread):
-        raise BlankImage(BLANK)
+    level = _level(occurrences, otsu(occurrences))
+    tiny = not level.parts(grainiest)
+    if tiny:  # or nothing at all
+        level = _level(occurrences, (level.grain + int(ink.max())) // 2)
+        if not level.parts(CLEAREST):
+            raise BlankImage(BLANK)
+    strong, grain, spread = level.strong, level.grain, level.spread
     soft = min(grain + max(SPREADS * spread, FAINT_EDGE * int(ink.max())), strong)
     stroked = ink > soft + FADED * (strong - soft)
-    edged = running_most(stroked, 2 * max(2, round(EDGE_WIDTH * max(ink.shape))) + 1)
+    edged = running_most(stroked, _edge(ink))
     parts = components(without_rules(ink > soft, ink > strong) & edged)
-    standing = parts.most(ink) > strong
+    darkest = parts.most(ink)
+    standing = without_shadows(parts, without_frames(parts, darkest > strong), darkest)
     belongs = belonging(parts, standing)
-    several = has_company(parts, belongs, standing & ~belongs)
-    return np.where(parts.mask(belongs), np.maximum(ink - np.float32(grain), 0), 0), several
+    if tiny and max(_extent(parts, belongs)) < SMALLEST:
+        raise BlankImage(BLANK)
+    found = np.where(parts.mask(belongs), np.maximum(ink - np.float32(grain), 0), 0)
+    clear = without_stains(found.astype(np.uint8))
+    return isolate(clear) if clear is not None else (found, has_company(parts, belongs, standing & ~belongs))
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level that may part ink from paper, and what it parts.
+
+    grain, spread: of the paper, median and spread (1.48 makes it a standard deviation where the grain is normal).
+    contrast: how much darker the ink is on average.
+    """
+
+    strong: int
+    grain: int
+    spread: float
+    contrast: float
+
+    def parts(self, grainiest: float) -> bool:
+        """Whether there is ink over it: darker than its paper by more than that many of its standard deviations."""
+        return self.contrast >= max(FAINTEST, grainiest * self.spread)
+
+
+def _level(occurrences: NDArray[np.int64], strong: int) -> _Level:
+    paper, stroke = occurrences[: strong + 1], occurrences[strong + 1 :]
+    grain = quantile(paper, 0.5)
+    spread = 1.48 * quantile(np.bincount(np.abs(np.arange(strong + 1) - grain), paper), 0.5)
+    contrast = strong + 1 + _mean(stroke) - _mean(paper) if stroke.any() else 0.0
+    return _Level(strong, grain, spread, contrast)
+
+
+def _extent(parts: Components, chosen: NDArray[np.bool_]) -> tuple[int, int]:
+    """Height and width of these parts together."""
+    height = parts.bottom[chosen].max() - parts.top[chosen].min()
+    return int(height), int(parts.right[chosen].max() - parts.left[chosen].min())
+
+
+def without_stains(ink: Levels) -> Levels | None:
+    """The ink without what is far weaker than the rest and no soft edge of it: stains, squares that were printed and
+    hang together with the digit. None where there is little of that.
+    """
+    occurrences = counts(ink)
+    occurrences[0] = 0
+    level = otsu(occurrences)
+    weak, clear = _mean(occurrences[: level + 1]), level + 1 + _mean(occurrences[level + 1 :])
+    if clear < STAINED * weak:
+        return None
+    edged = running_most(ink > level, _edge(ink))
+    stained = np.count_nonzero(ink) - np.count_nonzero(edged & (ink > 0))
+    if stained < STAINS * np.count_nonzero(ink > level):
+        return None
+    return np.where(edged, ink, np.uint8(0))
+
+
+def _edge(ink: Levels) -> int:
+    """A window that takes in the soft edges of strokes."""
+    return 2 * max(2, round(EDGE_WIDTH * int(max(ink.shape)))) + 1
+
+
+def without_frames(parts: Components, standing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those of the standing parts, (n,), that are no box or ring drawn around another, as forms and lists have them."""
+    heights, widths = parts.bottom - parts.top, parts.right - parts.left
+    longer = np.where(standing, np.maximum(heights, widths), 0)
+    result = standing.copy()
+    hollow = (np.minimum(heights, widths) > SMALLEST) & (parts.area <= HOLLOW * heights * widths)
+    for frame in np.flatnonzero(standing & hollow):
+        framed = (parts.top > parts.top[frame]) & (parts.bottom < parts.bottom[frame])
+        framed &= (parts.left > parts.left[frame]) & (parts.right < parts.right[frame])
+        framed &= longer >= FRAMED * min(heights[frame], widths[frame])
+        if framed.any() and _surrounds(parts, int(frame), int(np.where(framed, longer, 0).argmax())):
+            result[frame] = False
+    return result
+
+
+def _surrounds(parts: Components, frame: int, framed: int) -> bool:
+    """Whether one part lies all around another and nowhere in its box, and is no 0 with a stroke in it."""
+    mask = parts.mask(np.arange(len(parts.area)) == frame)
+    rows, columns = slice(parts.top[framed], parts.bottom[framed]), slice(parts.left[framed], parts.right[framed])
+    if mask[rows, columns].any():
+        return False
+    left, right = mask[rows, : columns.start].any(axis=1), mask[rows, columns.stop :].any(axis=1)
+    above, below = mask[: rows.start, columns].any(axis=0), mask[rows.stop :, columns].any(axis=0)
+    if min(side.mean() for side in (left, right, above, below)) < SURROUNDED:
+        return False
+    box = mask[parts.top[frame] : parts.bottom[frame], parts.left[frame] : parts.right[frame]]
+    height, width = box.shape
+    y, x = max(2, height // 10), max(2, width // 10)
+    corners = (box[:y, :x], box[:y, -x:], box[-y:, :x], box[-y:, -x:])
+    return width >= ROUND * height or all(corner.any() for corner in corners)
+
+
+def without_shadows(parts: Components, standing: NDArray[np.bool_], darkest: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Those of the standing parts, (n,), that are no shadows: bulky, and fainter than a stroke that is as long.
+
+    darkest: of each part, its darkest ink.
+    """
+    heights, widths = parts.bottom - parts.top, parts.right - parts.left
+    large = BULKY * max(parts.shape)
+    strokes = standing & (np.maximum(heights, widths) >= large)
+    if not strokes.any():
+        return standing
+    bulky = (np.minimum(heights, widths) >= large) & (parts.area >= FILLED * heights * widths)
+    fainter = darkest < FAINTER * darkest[strokes].max()
+    result: NDArray[np.bool_] = standing & ~(bulky & fainter)
+    return result
 
 
 def belonging(parts: Components, strong: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -150,6 +279,8 @@ def plate(ink: Grey) -> tuple[slice, slice] | None:
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     box = inked[place]
+    if min(box.shape) < SMALLEST_PLATE:
+        return None
     if not PLATE_FILLED < box.mean() < PLATE_FULL:
         return None
     if np.concatenate([box[0], box[-1], box[:, 0], box[:, -1]]).mean() < PLATE_OUTLINE:
@@ -158,6 +289,28 @@ def plate(ink: Grey) -> tuple[slice, slice] | None:
     tall, wide = np.count_nonzero(hole.any(axis=1)), np.count_nonzero(hole.any(axis=0))
     is_nought = np.count_nonzero(hole) > HOLE_FILLED * tall * wide and wide > HOLE_WIDTH * box.shape[1]
     return None if is_nought else place
+
+
+def sheet(brightness: Levels, small: Levels) -> tuple[slice, slice] | None:
+    """Rows and columns of a light sheet of paper that lies on something dark; None where there is none.
+
+    Looked for on the thumbnail, in the light as it is: what is made of it beside its surroundings depends on its size.
+    """
+    if max(brightness.shape) < max(small.shape):
+        return None
+    light = small > otsu(counts(small))
+    ring = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    if ring.mean() > SHEET_RING or light.mean() < SMALLEST_SHEET:
+        return None
+    parts = components(light)
+    place = plate(parts.mask(parts.area == parts.area.max()).astype(np.float32))
+    if place is None or any(side.stop - side.start == whole for side, whole in zip(place, small.shape, strict=True)):
+        return None  # light from edge to edge is where no shadow falls
+    if small[light].mean() - small[~light].mean() < SHEET_CONTRAST or light[place].mean() < SHEET_FILLED:
+        return None
+    scale = max(brightness.shape) / max(small.shape)
+    rows, columns = ((side.start + 1, side.stop - 1) for side in place)  # its edges are half table
+    return slice(*(round(row * scale) for row in rows)), slice(*(round(column * scale) for column in columns))
 
 
 def _mean(occurrences: NDArray[np.int64]) -> float:

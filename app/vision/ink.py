@@ -169,16 +169,16 @@ def _brightness(image: Image.Image) -> Levels:
     return result
 
 
-def ink(brightness: Levels) -> Levels:
+def ink(brightness: Levels, small: Levels) -> Levels:
     """How dark each place is beside its paper: uint8, 0 (paper) to 255 (as if black on white).
 
-    Light ink on a dark ground is turned round first; then the light is flattened by dividing by the paper.
+    small: its thumbnail. Light ink on a dark ground is turned round first; then the light is flattened by dividing by
+    the paper.
     """
-    small = thumbnail(brightness)
     dark = has_dark_ground(brightness, small)
     dark_on_light, small = (~brightness, ~small) if dark else (brightness, small)
     height, width = brightness.shape
-    closed = _closed(small)
+    closed = running_least(_closed(small), 3)
     smooth = levels(Image.fromarray(closed).filter(ImageFilter.GaussianBlur(PAPER_SMOOTHING)))
     # Never lighter than closed: on the dark side of a shadow's edge that would look like a stroke along it.
     paper = levels(Image.fromarray(np.minimum(closed, smooth)).resize((width, height), Image.Resampling.BILINEAR))
@@ -240,6 +240,11 @@ def running_most(values: NDArray[Scalar], window: int) -> NDArray[Scalar]:
             covered += step
         values = padded.T
     return values
+
+
+def running_least(values: Levels, window: int) -> Levels:
+    """The smallest value in a square window."""
+    return ~running_most(~values, window)
 
 
 def has_dark_ground(brightness: Levels, small: Levels) -> bool:

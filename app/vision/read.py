@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.errors import BlankImage
 from app.vision.decode import open_image
-from app.vision.digit import BLANK, BOX, GRAINIEST, SIDE, isolate, normalise, plate
+from app.vision.digit import BLANK, BOX, GRAINIEST, SIDE, isolate, normalise, plate, sheet
 from app.vision.ink import (
     FAINTEST,
     WORKING_SIDE,
@@ -20,6 +20,7 @@ from app.vision.ink import (
     ink,
     quantile,
     raised,
+    thumbnail,
     within,
     without_bands,
 )
@@ -33,6 +34,9 @@ OFF_CENTRE = 1.5
 
 # A digit whose longer side has fewer pixels than this, twice those of the box, is looked at more closely.
 ENOUGH = 2 * BOX
+
+# So far around its middle, in lengths of its longer side: of a thin stroke, only a part may have been found.
+AROUND = 1.5
 
 # On 28x28, ink is cut out of its ground where it is this many of the ground's standard deviations darker …
 CLEAREST_GRAIN = 8
@@ -72,53 +76,73 @@ def read_image(image: Image.Image) -> Sight:
     if picture.size == (SIDE, SIDE):
         return _read_small(grey(picture))
     try:
-        found, several = _find(within(picture, WORKING_SIDE))
+        found = _find(within(picture, WORKING_SIDE))
         closer = _around(found, picture)
         if closer is not None:
-            found, _ = _find(within(closer, WORKING_SIDE))  # where a neighbour would be cut
+            found = found._replace(ink=_find(within(closer, WORKING_SIDE)).ink)  # a neighbour would be cut there
     except BlankImage:
         return _BLANK
-    return _sight(found, several)
+    return _sight(found)
 
 
-def _sight(found: Grey, several: bool) -> Sight:
-    return Sight(normalise(found), "several_digits" if several else None)
+class _Found(NamedTuple):
+    """A digit on a picture.
+
+    ink: of the digit alone, float32 (height, width). several: whether it is one of several. top, left, bottom, right:
+    of the sheet or plate that it is on, or of the whole picture.
+    """
+
+    ink: Grey
+    several: bool
+    top: int
+    left: int
+    bottom: int
+    right: int
 
 
-def _find(view: Image.Image) -> tuple[Grey, bool]:
-    """The ink of the digit alone, and whether there are several digits. Raises BlankImage."""
+def _sight(found: _Found) -> Sight:
+    return Sight(normalise(found.ink), "several_digits" if found.several else None)
+
+
+def _find(view: Image.Image) -> _Found:
+    """The digit that a picture shows. Raises BlankImage."""
     brightness = grey(view)
     if _is_blank(brightness):
         raise BlankImage(BLANK)
     return _isolate(brightness)
 
 
-def _isolate(brightness: Levels, grainiest: float = GRAINIEST) -> tuple[Grey, bool]:
-    """The same, of what is not blank. A digit on a plate is looked for on the plate alone."""
-    found, several = isolate(ink(brightness), grainiest)
-    place = plate(found)
+def _isolate(brightness: Levels, grainiest: float = GRAINIEST) -> _Found:
+    """The same, of what is not blank. A digit on a sheet or a plate is looked for there alone."""
+    small = thumbnail(brightness)
+    place = sheet(brightness, small)
     if place is None:
-        return found, several
-    on_plate = np.zeros_like(found)
-    on_plate[place], several = isolate(ink(brightness[place]), grainiest)
-    return on_plate, several
+        found, several = isolate(ink(brightness, small), grainiest)
+        place = plate(found)
+        if place is None:
+            return _Found(found, several, 0, 0, *brightness.shape)
+    alone = np.zeros(brightness.shape, np.float32)
+    part = brightness[place]
+    alone[place], several = isolate(ink(part, thumbnail(part)), grainiest)
+    rows, columns = place  # at whose edges pixels are half of what lies beyond
+    return _Found(alone, several, rows.start + 1, columns.start + 1, rows.stop - 1, columns.stop - 1)
 
 
-def _around(found: Grey, picture: Image.Image) -> Image.Image | None:
+def _around(found: _Found, picture: Image.Image) -> Image.Image | None:
     """The part of the picture around a digit that was found small, where that shows more of it.
 
-    found: the digit's ink, on a smaller scale than the picture.
+    found: on a smaller scale than the picture.
     """
-    height, width = found.shape
-    scale = max(picture.size) / max(height, width)
-    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    scale = max(picture.size) / max(found.ink.shape)
+    rows, columns = np.flatnonzero(found.ink.any(axis=1)), np.flatnonzero(found.ink.any(axis=0))
     side = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
     if scale == 1 or side >= ENOUGH:
         return None
-    y, x = (rows[0] + rows[-1] + 1) / 2, (columns[0] + columns[-1] + 1) / 2
-    box = (x - side, y - side, x + side, y + side)  # as much again around it
-    left, top, right, bottom = (round(edge * scale) for edge in box)
-    return picture.crop((max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)))
+    y, x, reach = (rows[0] + rows[-1] + 1) / 2, (columns[0] + columns[-1] + 1) / 2, AROUND * side
+    left, top = max(x - reach, found.left), max(y - reach, found.top)
+    right, bottom = min(x + reach, found.right), min(y + reach, found.bottom)
+    left, top, right, bottom = (round(edge * scale) for edge in (left, top, right, bottom))
+    return picture.crop((left, top, min(right, picture.width), min(bottom, picture.height)))
 
 
 def read_grey(brightness: Grey) -> Sight:
@@ -143,7 +167,7 @@ def _read_small(brightness: Levels) -> Sight:
     if on_dark is not None:  # whether there are several digits is for the network to tell
         return Sight(on_dark if _is_placed(on_dark) else normalise(on_dark.astype(np.float32)))
     try:
-        return _sight(*_isolate(brightness, CLEAREST_GRAIN))
+        return _sight(_isolate(brightness, CLEAREST_GRAIN))
     except BlankImage:
         # So few pixels are too few to tell ink from coarse grain: the network sees all that there is, and knows what
         # noise is.

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
+from app.vision.digit import without_stains
 from app.vision.read import read
 from app.vision.rules import without_rules
 from tests.samples import draw, encode
@@ -164,3 +165,85 @@ def test_noise_alone_never_breaks(size: tuple[int, int]) -> None:
     for seed in range(3):
         noise = np.random.default_rng(seed).integers(0, 256, size).astype(np.uint8)
         assert read(encode(Image.fromarray(noise)), 10**6).image.shape == (28, 28)
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_a_tiny_digit_in_a_large_photo(digit: int) -> None:
+    """A fortieth of the picture's width in strokes of three pixels: too few to be seen among the paper's grain."""
+    large = np.full((900, 1200), 0.9)
+    clean = page(digit, (80, 80), 0.04, 0.45)
+    large[500:580, 260:340] = clean
+    assert distance(read_array(photo(large * (0.85 + 0.15 * np.linspace(0, 1, 1200)))), read_array(photo(clean))) < 12
+
+
+def test_a_speck_is_no_tiny_digit() -> None:
+    large = np.full((900, 1200), 0.9)
+    large[500:504, 260:264] = 0.2
+    assert read(encode(photo(large)), 10**7).doubt == "blank"
+
+
+def frame(page: Page, rounded: bool, inset: int = 30, tilt: float = 0.0) -> Page:
+    """The page with a box or a ring of thin lines around its middle."""
+    picture = Image.new("L", page.shape[::-1])
+    place = (inset, inset, page.shape[1] - inset, page.shape[0] - inset)
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse(place, outline=255, width=3) if rounded else pen.rectangle(place, outline=255, width=3)
+    turned = np.asarray(picture.rotate(tilt, Image.Resampling.BILINEAR)) / 255
+    return np.minimum(page, 1 - 0.75 * turned)
+
+
+@pytest.mark.parametrize("digit", range(10))
+@pytest.mark.parametrize(("rounded", "tilt"), [(False, 0), (False, 3), (True, 0)])
+def test_a_box_or_a_ring_around_it_is_left_out(digit: int, rounded: bool, tilt: float) -> None:
+    clean = page(digit, height=0.4)
+    assert distance(read_array(photo(frame(clean, rounded, tilt=tilt))), read_array(photo(clean))) < 4
+
+
+def test_a_nought_with_something_in_it_stays() -> None:
+    """A slashed or dotted 0 is narrower than a ring; what is in a wide one is small."""
+    for mark in ((130, 150, 120, 160), (136, 144, 136, 144)):
+        clean = page(0)
+        clean[mark[2] : mark[3], mark[0] : mark[1]] = 0.2
+        assert distance(read_array(photo(clean)), read_array(photo(page(0)))) < 20
+        assert read_array(photo(clean))[:, :12].max() > 150
+
+
+@pytest.mark.parametrize("digit", range(10))
+@pytest.mark.parametrize("place", [(60, 190), (3, 270), (238, 90)])
+def test_a_sheet_on_a_dark_table(digit: int, place: tuple[int, int]) -> None:
+    table = np.full((600, 600), 0.3)
+    clean = page(digit, (360, 330), height=0.5) * (0.9 + 0.1 * np.linspace(0, 1, 360))
+    table[place[0] : place[0] + 330, place[1] : place[1] + 360][:, : 600 - place[1]] = clean[:, : 600 - place[1]]
+    assert distance(read_array(photo(table, 0.03)), read_array(photo(clean, 0.03))) < 7
+
+
+@pytest.mark.parametrize("digit", range(10))
+@pytest.mark.parametrize("edge", [0.45, 0.55])
+def test_the_sharp_edge_of_a_shadow_across_it(digit: int, edge: float) -> None:
+    clean = page(digit, (400, 300), height=0.5)
+    shaded = clean * np.where(np.arange(400) < edge * 400, 1, 0.45)
+    assert distance(read_array(photo(shaded, 0.004)), read_array(photo(clean))) < 7
+
+
+def test_squares_that_hang_together_with_it_are_told_by_their_ink() -> None:
+    """Faint, and many times as much as the digit's; but a pen that runs dry, and a stain, are left alone."""
+    digit = 255 - np.asarray(draw(4, (160, 160), 255, 55, 0.03, "L", 0.3))
+    y, x = np.mgrid[:160, :160]
+    squares = np.where((y % 12 < 2) | (x % 12 < 2), 45, 0).astype(np.uint8)
+    clear = without_stains(np.maximum(digit, squares))
+    assert clear is not None
+    far = np.asarray(Image.fromarray(digit).filter(ImageFilter.MaxFilter(9))) == 0
+    assert not clear[far].any()
+    assert np.array_equal(clear[digit > 0], digit[digit > 0])
+    dry = (digit * np.linspace(1, 0.15, 160)[:, None]).astype(np.uint8)
+    stain = np.where(np.hypot(y - 70, x - 70) < 9, 45, 0).astype(np.uint8)
+    assert without_stains(dry) is None
+    assert without_stains(np.maximum(digit, stain)) is None
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_the_shadow_of_a_hand_is_not_taken_for_it(digit: int) -> None:
+    clean = page(digit, (400, 300), 0.05, 0.35)
+    y, x = np.mgrid[:300, :400]
+    shaded = clean * (1 - 0.4 * np.clip((60 - np.hypot(y - 150, x - 80)) / 8 + 0.5, 0, 1))
+    assert distance(read_array(photo(shaded)), read_array(photo(clean))) < 6
