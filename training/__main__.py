@@ -169,7 +169,7 @@ def _run_name(recipe: recipes.Recipe, start: Version | None, options: argparse.N
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a version again and show the figures beside those in its card; or measure it on harder pictures."""
-    from training import corruptions, nodigits, pictures
+    from training import corruptions, nodigits, pictures, scenes
     from training.evaluate import png, serving
 
     folder = options.models / str(options.version)
@@ -178,7 +178,7 @@ def evaluate(options: argparse.Namespace) -> None:
     found = pictures.find_groups(options.pictures) if options.pictures else []
     images = None
     # Pictures can do without MNIST, which is then not downloaded for a column of their tables.
-    if not found or options.corruptions or options.data or os.environ.get("DIGITS_DATA"):
+    if not found or options.corruptions or options.scenes or options.data or os.environ.get("DIGITS_DATA"):
         digits = _load(options)
         images = digits.test if name == "test" else digits.held_out()[1]
         if name == "validation" and card.has_learned(images.digest()):
@@ -197,6 +197,10 @@ def evaluate(options: argparse.Namespace) -> None:
             }
             read = {kind: service.read(split).metrics() for kind, split in harder.items()}
             print(f"\n{corruptions.table(plain.metrics(), read)}")
+        if options.scenes and images:
+            some = scenes.some(images)
+            seen = {name: [service.answer(photo) for photo in scenes.make(name, some)] for name in scenes.SCENES}
+            print(f"\n{scenes.report(some, seen)}")
 
 
 def _print_figures(version: int, split: str, metrics: Metrics, images: Split, card: Card) -> None:
@@ -572,6 +576,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluating.add_argument(
         "--corruptions", action="store_true", help="measure also on the split's images corrupted as in MNIST-C"
+    )
+    evaluating.add_argument(
+        "--scenes", action="store_true", help="measure also on some of the split's images laid on paper and photographed"
     )
 
     calibrating = add("calibrate", calibrate)

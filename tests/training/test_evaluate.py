@@ -143,15 +143,18 @@ def test_a_candidate_has_all_figures_and_their_pictures(measured: tuple[Path, Sp
 
 def test_the_command_says_how_sure_and_how_well_corrupted(small_data: Path, tmp_path: Path) -> None:
     arguments = ("--models", SHIPPED, "--data", small_data, "--no-verify")
-    output = run(tmp_path, "evaluate", "1", *arguments, "--corruptions")
+    output = run(tmp_path, "evaluate", "1", *arguments, "--corruptions", "--scenes")
     assert "version 1 on test: " in output
     assert ", ece 0." in output
     told = versions.card_of(SHIPPED / "1").metrics["test"]
     assert f"{told.correct:,} right, nll {told.nll:.4f}, on other images" in output
-    rows = [line for line in output.splitlines() if line.startswith("| ")]
+    corrupted, on_paper = output.split("| scene | ")
+    rows = [line for line in corrupted.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 1 + 15 + 2
     assert rows[2].startswith("| none | ")
     assert rows[-1].startswith("| worst: ")
+    assert [line.split(" | ")[0] for line in on_paper.splitlines()[2:4]] == ["| clean", "| small"]
+    assert on_paper.splitlines()[-1].startswith("| **mean** | ")
 
 
 def test_a_server_that_does_not_listen_yet_leaves_nothing_open(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Digits laid on paper that the program makes, to see where reading fails."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.inference.engine import OpenVinoEngine
+from app.vision.read import read
+from tests.conftest import SHIPPED
+from tests.samples import handwritten
+from training import versions
+from training.data import Split
+from training.pictures import Answer
+from training.scenes import SCENES, make, report, some
+
+
+@pytest.fixture(scope="module")
+def digits() -> Split:
+    random = np.random.default_rng(4)
+    return Split(np.stack([handwritten(digit, random) for digit in range(10)]), np.arange(10, dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def engine() -> OpenVinoEngine:
+    return OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_service_sees_the_digit_in_each(name: str, digits: Split, engine: OpenVinoEngine) -> None:
+    """Of those that it reads on a clean page, nine in ten, whatever they are on."""
+    right = [
+        engine.predict(np.stack([read(photo, 10**7).image for photo in make(scene, digits)])).argmax(axis=1)
+        == digits.labels
+        for scene in ("clean", name)
+    ]
+    assert right[0].sum() >= 9
+    assert right[1].sum() >= right[0].sum() - 1
+
+
+def test_they_are_photos_and_always_the_same(digits: Split) -> None:
+    for name in ("small", "coloured"):
+        photos = make(name, digits)
+        assert photos == make(name, digits)
+        assert len(set(photos)) == 10
+        assert Image.open(io.BytesIO(photos[0])).format == "JPEG"
+
+
+def test_some_are_spread_over_the_split(digits: Split) -> None:
+    assert some(digits, 5).labels.tolist() == [0, 2, 4, 6, 8]
+    assert some(digits, 7).labels.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert len(some(digits, 50)) == 10
+
+
+def test_a_table_tells_right_and_accepted() -> None:
+    labels = Split(np.zeros((2, 28, 28), np.uint8), np.array([3, 4], np.uint8))
+    given = {
+        "clean": [Answer(3, 1.0), Answer(4, 0.6)],
+        "ruled": [Answer(3, 0.4, "unsure"), Answer(None, 0.0, "no image")],
+    }
+    assert report(labels, given).splitlines()[2:] == [
+        "| clean | 100.0% | 100.0% |",
+        "| ruled | 50.0% | 0.0% |",
+        "| **mean** | **75.0%** | 50.0% |",
+    ]
