@@ -57,8 +57,9 @@ FRAMED, SURROUNDED, HOLLOW, ROUND = 0.3, 0.9, 0.35, 0.8
 # is a shadow where its darkest ink is this much fainter than that of a stroke.
 BULKY, FILLED, FAINTER = 0.12, 0.5, 0.7
 
-# What is this many times weaker than the rest was not written with the same pen, where there is this much of it.
-STAINED, STAINS = 3.2, 2
+# What is this many times weaker than the rest was not written with the same pen where there is this much of it beside
+# the rest and levels between the two are rare; or far more of it, as of squares all over the page.
+STAINED, STAINS, PARTED, FAR_MORE_STAINS = 3.2, 0.3, 0.91, 2
 
 # A part belongs to the main one when they share this much of the narrower one's width …
 SHARED_WIDTH = 0.7
@@ -157,20 +158,33 @@ def _extent(parts: Components, chosen: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def without_stains(ink: Levels) -> Levels | None:
-    """The ink without what is far weaker than the rest and no soft edge of it: stains, squares that were printed and
-    hang together with the digit. None where there is little of that.
+    """The ink without what is far weaker than the rest and no soft edge of it: stains, what shines through, squares
+    that hang together with the digit. None where there is little of that, or it may be a pen that runs dry.
     """
     occurrences = counts(ink)
     occurrences[0] = 0
     level = otsu(occurrences)
-    weak, clear = _mean(occurrences[: level + 1]), level + 1 + _mean(occurrences[level + 1 :])
-    if clear < STAINED * weak:
+    weak, strong = occurrences[: level + 1], occurrences[level + 1 :]
+    if not (weak.any() and strong.any()) or level + 1 + _mean(strong) < STAINED * _mean(weak):
         return None
     edged = running_most(ink > level, _edge(ink))
     stained = np.count_nonzero(ink) - np.count_nonzero(edged & (ink > 0))
-    if stained < STAINS * np.count_nonzero(ink > level):
-        return None
-    return np.where(edged, ink, np.uint8(0))
+    most = STAINS if _parted(occurrences, level) >= PARTED else FAR_MORE_STAINS
+    return np.where(edged, ink, np.uint8(0)) if stained >= most * strong.sum() else None
+
+
+def _parted(occurrences: NDArray[np.int64], level: int) -> float:
+    """Which share of the variance a level takes away that parts values in two (Otsu's own measure): 0.75 where they
+    are spread evenly.
+    """
+    levels = np.arange(256)
+    total = occurrences.sum()
+    mean = occurrences @ levels / total
+    within = 0.0
+    for part, start in ((occurrences[: level + 1], 0), (occurrences[level + 1 :], level + 1)):
+        places = np.arange(start, start + len(part))
+        within += part @ (places - part @ places / part.sum()) ** 2
+    return float(1 - within / (occurrences @ (levels - mean) ** 2))
 
 
 def _edge(ink: Levels) -> int:

@@ -225,8 +225,8 @@ def test_the_sharp_edge_of_a_shadow_across_it(digit: int, edge: float) -> None:
     assert distance(read_array(photo(shaded, 0.004)), read_array(photo(clean))) < 7
 
 
-def test_squares_that_hang_together_with_it_are_told_by_their_ink() -> None:
-    """Faint, and many times as much as the digit's; but a pen that runs dry, and a stain, are left alone."""
+def test_what_hangs_together_with_it_is_told_by_its_ink() -> None:
+    """Squares and stains are faint, and of one tone; a pen that runs dry is left alone."""
     digit = 255 - np.asarray(draw(4, (160, 160), 255, 55, 0.03, "L", 0.3))
     y, x = np.mgrid[:160, :160]
     squares = np.where((y % 12 < 2) | (x % 12 < 2), 45, 0).astype(np.uint8)
@@ -236,9 +236,21 @@ def test_squares_that_hang_together_with_it_are_told_by_their_ink() -> None:
     assert not clear[far].any()
     assert np.array_equal(clear[digit > 0], digit[digit > 0])
     dry = (digit * np.linspace(1, 0.15, 160)[:, None]).astype(np.uint8)
-    stain = np.where(np.hypot(y - 70, x - 70) < 9, 45, 0).astype(np.uint8)
     assert without_stains(dry) is None
-    assert without_stains(np.maximum(digit, stain)) is None
+    assert without_stains(digit) is None
+    stain = np.where(np.hypot(y - 70, x - 70) < 16, 45, 0).astype(np.uint8)
+    without = without_stains(np.maximum(digit, stain))
+    assert without is not None
+    assert not without[far].any()
+    speck = np.where(np.hypot(y - 70, x - 70) < 3, 45, 0).astype(np.uint8)
+    assert without_stains(np.maximum(digit, speck)) is None
+
+
+@pytest.mark.parametrize("digit", [1, 2, 4, 5, 7])
+def test_what_shines_through_from_the_other_side(digit: int) -> None:
+    clean = page(digit, (280, 280), 0.07, 0.5)
+    other = 1 - 0.2 * (1 - np.roll(page(digit, (280, 280), 0.08, 0.5)[:, ::-1], (20, 30), (0, 1)))
+    assert distance(read_array(photo(clean * other)), read_array(photo(clean))) < 9
 
 
 @pytest.mark.parametrize("digit", range(10))
