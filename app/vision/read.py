@@ -8,7 +8,7 @@ from PIL import Image
 
 from app.errors import BlankImage
 from app.vision.decode import open_image
-from app.vision.digit import BLANK, BOX, GRAINIEST, SIDE, isolate, normalise, plate, sheet
+from app.vision.digit import BLANK, BOX, GRAINIEST, SIDE, isolate, normalise
 from app.vision.ink import (
     FAINTEST,
     WORKING_SIDE,
@@ -24,6 +24,7 @@ from app.vision.ink import (
     within,
     without_bands,
 )
+from app.vision.plates import plate, sheet
 
 # MNIST's ground is 0; a 28x28 picture on a greyer one was not made like it and is read like any other.
 DARKEST_GROUND = 16
