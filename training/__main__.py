@@ -578,7 +578,9 @@ def _parser() -> argparse.ArgumentParser:
         "--corruptions", action="store_true", help="measure also on the split's images corrupted as in MNIST-C"
     )
     evaluating.add_argument(
-        "--scenes", action="store_true", help="measure also on some of the split's images laid on paper and photographed"
+        "--scenes",
+        action="store_true",
+        help="measure also on some of the split's images laid on paper and photographed",
     )
 
     calibrating = add("calibrate", calibrate)

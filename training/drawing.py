@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from app.vision.digit import normalise
+from training import typeset
 from training.data import Split
 
 SIDE = 28
@@ -236,6 +237,9 @@ times 1515 8585 | 8515 1585
     )
 }
 
+# How many of the letters are printed.
+PRINTED = 0.35
+
 # Letters that stay what they are in the thickest pen.
 STRAIGHT = frozenset("EFLTUVX")
 
@@ -307,7 +311,7 @@ Image28 = NDArray[np.uint8]
 Random = np.random.Generator
 
 
-def digits(count: int, seed: int) -> Split:
+def digits(count: int, seed: int | list[int]) -> Split:
     """Handwriting from drawn strokes, in the styles of many countries; each label about equally often, shuffled."""
     random = np.random.default_rng(seed)
     labels = random.permutation(np.arange(count) % 10).astype(np.uint8)
@@ -331,7 +335,7 @@ def written(skeleton: str, random: Random, bold: float = 1.0) -> Image28:
     return normalise(_handwriting(skeleton, replace(hand, width=bold * hand.width), random))
 
 
-def others(count: int, digits: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+def others(count: int, digits: NDArray[np.uint8], seed: int | list[int]) -> NDArray[np.uint8]:
     """Pictures that show no digit, or more than one: uint8 (count, 28, 28), shuffled.
 
     digits: uint8 (n, 28, 28), at least one image of a digit, to cut up and to glue together.
@@ -541,6 +545,9 @@ def _texture(random: Random, _: Image28) -> Image28:
 
 
 def _letter(random: Random, _: Image28) -> Image28:
+    """Written or printed."""
+    if random.random() < PRINTED:
+        return _placed(np.asarray(typeset.any_letter(random, CANVAS), np.float32), random)
     names = list(LETTERS)
     name, hand = names[random.integers(len(names))], _hand(random)
     if name not in STRAIGHT:

@@ -25,6 +25,10 @@ from training.progress import Progress
 from training.recipes import Optimiser, Recipe
 
 Epoch = dict[str, float]
+
+# Epochs after which digits and other pictures are drawn anew, where a recipe has any. Seven seconds on one core.
+REDRAWN = 3
+
 CHECKPOINT, SETTINGS = "checkpoint.npz", "run.json"
 
 
@@ -98,8 +102,7 @@ def _fit(
             raise TrainingError("the weights to begin with are not those of the recipe's network") from None
     views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
     learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
-    images, targets = _lesson(recipe, train, seed)
-    batches = -(-len(images) // recipe.batch)
+    batches = -(-(len(train) + sum(_drawn(recipe, train))) // recipe.batch)
     learner.compile(
         optimizer=_optimiser(recipe.optimiser, steps=batches * (recipe.epochs - recipe.settle)),
         loss=_loss(recipe),
@@ -119,6 +122,8 @@ def _fit(
         if views and epoch == max(first, settling):
             views[0].settle()
             learner.make_train_function(force=True)
+        if epoch == first or epoch % REDRAWN == 0:
+            images, targets = _lesson(recipe, train, [seed, epoch // REDRAWN])
         order = np.random.default_rng([seed, epoch]).permutation(len(images))
         logs = learner.fit(
             images[order],
@@ -140,13 +145,18 @@ def _fit(
     return Trained(final, state.history)
 
 
-def _lesson(recipe: Recipe, train: Split, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _lesson(recipe: Recipe, train: Split, seed: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """All that is learned from: images (n, 28, 28, 1) and targets (n, 10), all alike where there is no digit."""
-    drawn = drawing.digits(round(recipe.drawn * len(train)), seed)
-    others = drawing.others(round(recipe.others * len(train)), train.images, seed)
+    digits, no_digits = _drawn(recipe, train)
+    drawn, others = drawing.digits(digits, seed), drawing.others(no_digits, train.images, seed)
     labels = np.concatenate([train.labels, drawn.labels])
     targets = np.concatenate([keras.utils.to_categorical(labels, 10), np.full((len(others), 10), 0.1)])
     return np.concatenate([train.images, drawn.images, others])[..., None], targets.astype("float32")
+
+
+def _drawn(recipe: Recipe, train: Split) -> tuple[int, int]:
+    """How many digits, and how many pictures without one, are drawn and learned too."""
+    return round(recipe.drawn * len(train)), round(recipe.others * len(train))
 
 
 class _Accuracy(keras.metrics.Mean):  # type: ignore[misc]  # Keras has no types

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -443,3 +444,25 @@ def test_the_quick_recipe_is_small_and_learns(digits: Digits, tmp_path: Path) ->
     assert trained.network.count_params() == 49_690
     assert [row["epoch"] for row in trained.history] == [1, 2, 3]
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+
+
+def test_what_is_drawn_is_drawn_anew_after_some_epochs(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import drawing
+    from training.fit import REDRAWN
+
+    drawn: list[bytes] = []
+    draw = drawing.digits
+
+    def watched(count: int, seed: Any) -> data.Split:
+        found = draw(count, seed)
+        drawn.append(found.images.tobytes())
+        return found
+
+    monkeypatch.setattr(drawing, "digits", watched)
+    recipe = dataclasses.replace(TINY, epochs=REDRAWN + 1, drawn=0.1, augmentation=None)
+    whole = fit(recipe, digits.train, None, tmp_path / "whole", seed=0)
+    assert len(set(drawn)) == len(drawn) == 2
+    fit(recipe, digits.train, None, tmp_path / "parts", seed=0, stop_after=REDRAWN)
+    assert same(fit(recipe, digits.train, None, tmp_path / "parts", seed=0), whole)

@@ -1,0 +1,50 @@
+"""Letters from fonts, which are learned as what is no digit."""
+
+import numpy as np
+import pytest
+
+from app.vision.digit import SIDE
+from training import drawing, typeset
+
+CANVAS = drawing.CANVAS
+
+
+@pytest.mark.parametrize("face", typeset.FACES)
+def test_a_face_has_every_letter(face: str) -> None:
+    """A sign that a font lacks is drawn as its box for that, the same for all."""
+    missing = np.asarray(typeset.letter(face, "\U0010fffe", CANVAS))
+    for sign in typeset.LETTERS:
+        drawn = np.asarray(typeset.letter(face, sign, CANVAS))
+        assert drawn.max() == 255
+        assert not np.array_equal(drawn, missing), sign
+
+
+def test_none_reaches_over_the_edge() -> None:
+    for face in typeset.FACES:
+        for sign in typeset.LETTERS:
+            drawn = np.asarray(typeset.letter(face, sign, CANVAS))
+            assert not np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]]).any(), (face, sign)
+
+
+def test_none_can_pass_for_a_digit() -> None:
+    assert not set(typeset.LETTERS) & set("BbDgIiJjlOoQqSsyZz0123456789ΒβΖΘΙΛΟοσОоСсЗзбвЧчЭэ∞§")  # noqa: RUF001
+    assert len(set(typeset.LETTERS)) == len(typeset.LETTERS)
+
+
+def test_they_are_many_and_follow_from_the_seed() -> None:
+    some = [
+        [np.asarray(typeset.any_letter(random, CANVAS)).tobytes() for _ in range(60)]
+        for random in map(np.random.default_rng, (1, 1, 2))
+    ]
+    assert some[0] == some[1] != some[2]
+    assert len(set(some[0])) == 60
+
+
+def test_letters_that_are_learned_are_written_and_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = np.zeros((1, SIDE, SIDE), np.uint8)
+    printed = {}
+    for share in (0.0, drawing.PRINTED):
+        random = np.random.default_rng(5)
+        monkeypatch.setattr(drawing, "PRINTED", share)
+        printed[share] = [drawing._letter(random, digits).tobytes() for _ in range(50)]
+    assert printed[0.0] != printed[0.35]
