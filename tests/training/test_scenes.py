@@ -29,14 +29,9 @@ def engine() -> OpenVinoEngine:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_the_service_sees_the_digit_in_each(name: str, digits: Split, engine: OpenVinoEngine) -> None:
-    """Of those that it reads on a clean page, nine in ten, whatever they are on."""
-    right = [
-        engine.predict(np.stack([read(photo, 10**7).image for photo in make(scene, digits)])).argmax(axis=1)
-        == digits.labels
-        for scene in ("clean", name)
-    ]
-    assert right[0].sum() >= 9
-    assert right[1].sum() >= right[0].sum() - 1
+    """Of ten, all but two, whatever they are on."""
+    images = np.stack([read(photo, 10**7).image for photo in make(name, digits)])
+    assert (engine.predict(images).argmax(axis=1) == digits.labels).sum() >= 8
 
 
 def test_they_are_photos_and_always_the_same(digits: Split) -> None:
