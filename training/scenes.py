@@ -57,7 +57,7 @@ def shadow_of_a_hand(digit: Image28, random: Random) -> Floats:
 
 
 def ruled(digit: Image28, random: Random) -> Floats:
-    paper = _lines(_paper(400, 400, random), random, step=(35, 70), width=(1, 3), level=(120, 190), tilt=3)
+    paper = _lines(_paper(400, 400, random), random, step=(35, 70), width=(1, 3), level=(120, 190), tilt=(-3, 3))
     return _written(paper, _pen(digit, int(random.integers(100, 220))), at=random.uniform(-0.1, 0.1, 2))
 
 
@@ -65,7 +65,7 @@ def squared(digit: Image28, random: Random) -> Floats:
     paper = _paper(400, 400, random)
     step, level, tilt = int(random.integers(20, 50)), int(random.integers(120, 200)), random.uniform(-4, 4)
     for _ in range(2):
-        paper = _lines(paper, random, (step, step), (1, 2), (level, level), 0, tilt).T
+        paper = _lines(paper, random, (step, step), (1, 2), (level, level), (tilt, tilt)).T
         tilt = -tilt
     return _written(paper, _pen(digit, int(random.integers(60, 200))), at=random.uniform(-0.1, 0.1, 2))
 
@@ -251,12 +251,11 @@ def _lines(
     step: tuple[int, int],
     width: tuple[int, int],
     level: tuple[int, int],
-    tilt: float,
-    fixed_tilt: float = 0.0,
+    tilt: tuple[float, float],
 ) -> NDArray[np.float64]:
-    """Printed lines, across: how far apart, how wide (both in pixels), how dark, and how steep, in degrees."""
+    """Printed lines, across: apart and wide in pixels, how dark, how steep in degrees; each from and to."""
     apart, wide, dark = (int(random.integers(low, high + 1)) for low, high in (step, width, level))
-    slope = np.tan(np.deg2rad(fixed_tilt + random.uniform(-tilt, tilt)))
+    slope = np.tan(np.deg2rad(random.uniform(*tilt)))
     y, x = np.ogrid[: paper.shape[0], : paper.shape[1]]
     return np.where((y + slope * x + random.integers(apart)) % apart < wide, np.minimum(paper, dark), paper)
 

@@ -178,7 +178,7 @@ def ink(brightness: Levels, small: Levels) -> Levels:
     dark = has_dark_ground(brightness, small)
     dark_on_light, small = (~brightness, ~small) if dark else (brightness, small)
     height, width = brightness.shape
-    closed = running_least(_closed(small), 3)
+    closed = _closed(small)
     smooth = levels(Image.fromarray(closed).filter(ImageFilter.GaussianBlur(PAPER_SMOOTHING)))
     # Never lighter than closed: on the dark side of a shadow's edge that would look like a stroke along it.
     paper = levels(Image.fromarray(np.minimum(closed, smooth)).resize((width, height), Image.Resampling.BILINEAR))
@@ -224,8 +224,11 @@ def thumbnail(brightness: Levels) -> Levels:
 
 
 def _closed(brightness: Levels) -> Levels:
-    """Dark places that are narrower than the window filled with the light around them."""
-    return ~running_most(~running_most(brightness, PAPER_WINDOW), PAPER_WINDOW)
+    """Dark places that are narrower than the window filled with the light around them.
+
+    Those that are not, shadows, get a pixel more all around: enlarged, the light would reach over their sharp edges.
+    """
+    return ~running_most(~running_most(brightness, PAPER_WINDOW), PAPER_WINDOW + 2)
 
 
 def running_most(values: NDArray[Scalar], window: int) -> NDArray[Scalar]:
@@ -240,11 +243,6 @@ def running_most(values: NDArray[Scalar], window: int) -> NDArray[Scalar]:
             covered += step
         values = padded.T
     return values
-
-
-def running_least(values: Levels, window: int) -> Levels:
-    """The smallest value in a square window."""
-    return ~running_most(~values, window)
 
 
 def has_dark_ground(brightness: Levels, small: Levels) -> bool:

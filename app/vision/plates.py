@@ -1,10 +1,11 @@
 """What a digit can be on in a picture: a sheet of paper on a table, a plate that it is cut out of."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.vision.components import components
 from app.vision.digit import otsu
-from app.vision.ink import Grey, Levels, counts
+from app.vision.ink import Levels, counts
 
 # A sheet of paper on a table: it has this share of the picture, at most this share of the picture's border is as light
 # as it, it is this much lighter than the rest (of 255), and all but this much of it is empty.
@@ -19,15 +20,12 @@ PLATE_OUTLINE, PLATE_FILLED, PLATE_FULL = 0.85, 0.5, 0.97
 HOLE_FILLED, HOLE_WIDTH = 0.85, 0.35
 
 
-def plate(ink: Grey) -> tuple[slice, slice] | None:
+def plate(inked: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     """Rows and columns of a filled box that has its digit in the colour of the paper; None where there is none."""
-    inked = ink > 0
     rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
     place = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     box = inked[place]
-    if min(box.shape) < SMALLEST_PLATE:
-        return None
-    if not PLATE_FILLED < box.mean() < PLATE_FULL:
+    if min(box.shape) < SMALLEST_PLATE or not PLATE_FILLED < box.mean() < PLATE_FULL:
         return None
     if np.concatenate([box[0], box[-1], box[:, 0], box[:, -1]]).mean() < PLATE_OUTLINE:
         return None
@@ -50,7 +48,7 @@ def sheet(brightness: Levels, small: Levels) -> tuple[slice, slice] | None:
     if (border > level).mean() > SHEET_RING or light.mean() < SMALLEST_SHEET:
         return None
     parts = components(light)
-    place = plate(parts.mask(parts.area == parts.area.max()).astype(np.float32))
+    place = plate(parts.mask(parts.area == parts.area.max()))
     if place is None or any(side.stop - side.start == whole for side, whole in zip(place, small.shape, strict=True)):
         return None  # light from edge to edge is where no shadow falls
     if small[light].mean() - small[~light].mean() < SHEET_CONTRAST or light[place].mean() < SHEET_FILLED:

@@ -119,7 +119,7 @@ def _isolate(brightness: Levels, grainiest: float = GRAINIEST) -> _Found:
     place = sheet(brightness, small)
     if place is None:
         found, several = isolate(ink(brightness, small), grainiest)
-        place = plate(found)
+        place = plate(found > 0)
         if place is None:
             return _Found(found, several, 0, 0, *brightness.shape)
     alone = np.zeros(brightness.shape, np.float32)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.vision.digit import SIDE
 from training import drawing, typeset
@@ -40,11 +41,17 @@ def test_they_are_many_and_follow_from_the_seed() -> None:
     assert len(set(some[0])) == 60
 
 
-def test_letters_that_are_learned_are_written_and_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    digits = np.zeros((1, SIDE, SIDE), np.uint8)
-    printed = {}
-    for share in (0.0, drawing.PRINTED):
-        random = np.random.default_rng(5)
-        monkeypatch.setattr(drawing, "PRINTED", share)
-        printed[share] = [drawing._letter(random, digits).tobytes() for _ in range(50)]
-    assert printed[0.0] != printed[0.35]
+def test_a_third_of_the_letters_that_are_learned_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = 0
+    draw = typeset.any_letter
+
+    def counted(random: np.random.Generator, side: int) -> Image.Image:
+        nonlocal printed
+        printed += 1
+        return draw(random, side)
+
+    monkeypatch.setattr(typeset, "any_letter", counted)
+    random = np.random.default_rng(5)
+    for _ in range(200):
+        drawing._letter(random, np.zeros((1, SIDE, SIDE), np.uint8))
+    assert 50 < printed < 90
