@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
+import os
 import signal
 import socket
 from types import FrameType
@@ -10,6 +12,10 @@ from types import FrameType
 import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# Connections that are taken in one turn of the loop. The loop itself takes one, and answers all requests that have come
+# before the next: in a crowd of hundreds, a new connection would wait for seconds.
+AT_ONCE = 16
 
 # Seconds after SIGTERM: for requests that are on their way, and then for those that run. What stops services kills
 # them after ten, as a rule.
@@ -59,10 +65,22 @@ class Http(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn closes connections that are idle at once, and with them a request that is just arriving.
+    """Takes several connections at once, and lets those that it has end with a reply.
 
-    Here only new connections are refused at first; the others end with the reply that they bring next.
+    uvicorn closes connections that are idle at once, and with them a request that is just arriving. Here only new
+    connections are refused at first; the others end with the reply that they bring next.
     """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        protocol = functools.partial(
+            Http, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        for listener in [listener for server in self.servers for listener in server.sockets]:
+            for _ in range(AT_ONCE - 1):  # each is asked for a connection once a turn
+                another = socket.socket(fileno=os.dup(listener.fileno()))
+                self.servers.append(await loop.create_server(protocol, sock=another))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
