@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.engine import OpenVinoEngine
+from app.inference import live
 from tests.conftest import SHIPPED
 from training import versions
 
@@ -38,7 +38,7 @@ def describe(path: Path, **changes: object) -> None:
 
 def answer(models: Path, number: int, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What a version says to one image, float32 (10,)."""
-    rows = OpenVinoEngine(versions.verify(models / str(number)), threads=1).predict(image[None])
+    rows = live.engine(versions.verify(models / str(number)), threads=1).predict(image[None])
     return rows[0]
 
 

@@ -354,7 +354,8 @@ def crossval(options: argparse.Namespace) -> None:
     ):
         folds.append(fold)
         print(f"fold {fold.number}: accuracy {fold.accuracy:.3%}{leaking}", flush=True)
-    print(f"{recipe.name}: {validating.summary(folds)}{leaking}")
+    one = f", one of its {recipe.members} networks" if recipe.members > 1 else ""
+    print(f"{recipe.name}{one}: {validating.summary(folds)}{leaking}")
     plots.folds([fold.history for fold in folds], run / "folds.png")
     plots.boxes(
         {f"{recipe.name}{' (leaking)' if leaking else ''}": [fold.accuracy for fold in folds]}, run / "boxes.png"
@@ -446,10 +447,11 @@ def _tell_what_serves(number: int, options: argparse.Namespace) -> None:
 def _start_over(run: Path) -> None:
     """Remove a run's folder, but never a folder that is none."""
     if run.exists():
-        if any(run.iterdir()) and not [*run.glob("run.json"), *run.glob("fold-*/run.json")]:
+        parts = [path.parent for path in run.rglob("run.json") if path.parent.name.startswith(("fold-", "member-"))]
+        if any(run.iterdir()) and not parts and not (run / "run.json").exists():
             raise TrainingError(f"{run} is no folder of a run, so --fresh does not empty it; choose another with --run")
         with contextlib.ExitStack() as held:
-            for folder in (run, *run.glob("fold-*")):
+            for folder in (run, *parts):
                 held.enter_context(locked(folder))
             shutil.rmtree(run)
 

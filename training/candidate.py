@@ -120,6 +120,7 @@ def assemble(
         parent=parent,
         temperature=recipe.temperature,
         threshold=recipe.threshold,
+        second_look=recipe.second_look,
     )
     return folder
 

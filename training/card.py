@@ -50,6 +50,7 @@ class Card:
     parent: the version that training started from. job: the retraining job that made it. verdict: of the gate, where
     one decided. files: SHA-256 of each artifact. temperature: by which the network's scores were divided; part of the
     network. threshold: pictures that it reads with less confidence are declined; None declines none for that.
+    second_look: images of which it is less confident are looked at again, turned; None looks at all but once.
     """
 
     created: str
@@ -70,6 +71,7 @@ class Card:
     verdict: dict[str, Any] | None = None
     temperature: float | None = None
     threshold: float | None = None
+    second_look: float | None = None
 
     def has_learned(self, validation: str) -> bool:
         """Whether it, or a version that it comes from, may have learned the validation images of this digest."""
@@ -111,6 +113,7 @@ class Card:
             "recipe": (self.recipe, (dict, type(None))),
             "temperature": (self.temperature, (int, float, type(None))),
             "threshold": (self.threshold, (int, float, type(None))),
+            "second_look": (self.second_look, (int, float, type(None))),
         }
         expected |= {
             f"files of {name}": (found, str)

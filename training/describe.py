@@ -22,7 +22,10 @@ class Row:
 
 
 def describe(recipe: Recipe) -> list[Row]:
-    """Every layer of the recipe in order. Batch normalisation counts four parameters a filter, two of them learned."""
+    """Every layer of the recipe in order, of one member.
+
+    Batch normalisation counts four parameters a filter, two of them learned.
+    """
     rows: list[Row] = []
     shape: tuple[int, ...] = (SIDE, SIDE, 1)
     field, jump = 1, 1  # pixels that a value sees, and pixels between neighbouring values
@@ -58,6 +61,14 @@ def table(recipe: Recipe) -> str:
         )
         for line in cells
     ]
+    if recipe.members > 1:
+        parameters, multiply_adds = (
+            recipe.members * sum(getattr(row, what) for row in rows) for what in ("parameters", "multiply_adds")
+        )
+        lines.append(
+            f"{recipe.members} such networks are trained: {parameters:,} parameters, {multiply_adds:,} multiply-adds; "
+            + ("all of them are always asked" if recipe.second_look is None else "most images need the first one alone")
+        )
     return "\n".join([f"{recipe.name}: {recipe.summary}", *lines])
 
 

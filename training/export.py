@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from training import versions
 from training.card import Card
 from training.errors import TrainingError
+from training.network import answers
 
 # How far the two forms may differ in any probability: float32 rounding through a dozen layers gives about 1e-6.
 AGREEMENT = 1e-4
@@ -106,6 +107,10 @@ def _in_float32(network: keras.Model) -> keras.Model:
 
 
 def _to_openvino(network: keras.Model, folder: Path) -> None:
+    """The graph gives what the network says and, of one that was joined, then what its first member says alone."""
+    first, *more = answers(network)
+    if more:
+        network = keras.Model(network.input, [network.output, first])
     with tempfile.TemporaryDirectory() as temporary:
         try:
             network.export(f"{temporary}/model.xml", format="openvino", verbose=False)

@@ -1,6 +1,8 @@
 """Trains a recipe's network, with a checkpoint after every epoch from which a killed run goes on."""
 
 import contextlib
+import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -20,7 +22,7 @@ from training.augment import Augment
 from training.data import Split
 from training.errors import TrainingError
 from training.lock import locked
-from training.network import Weights, build, sharpen
+from training.network import Weights, build, join, sharpen
 from training.progress import Progress
 from training.recipes import Optimiser, Recipe
 
@@ -30,6 +32,9 @@ Epoch = dict[str, float]
 REDRAWN = 3
 
 CHECKPOINT, SETTINGS = "checkpoint.npz", "run.json"
+
+# Of a recipe with several, each in a folder of its own.
+MEMBER = "member-{}"
 
 
 @dataclass(frozen=True)
@@ -56,32 +61,39 @@ def fit(
     """Train ``recipe`` on ``train``; go on from the checkpoint in ``run`` where there is one.
 
     Order, views, dropout and initial weights follow from ``seed`` alone and are part of the checkpoint,
-    so a run gives the same network twice on one machine, interrupted or not.
+    so a run gives the same network twice on one machine, interrupted or not. Each of a recipe's members is trained in
+    a folder of its own in ``run``, from a seed that no other run has.
     validation: measured after every epoch, never learned from.
     start: folder of a finished run of the same recipe whose network and optimiser this one begins with.
     weights: what the network begins with otherwise, in Keras's order, instead of weights at random.
     stop_after: return the network as it is after this many epochs, where there is no time for all of them.
     Raises TrainingError when ``run`` holds a run with other settings or is in use, or ``weights`` do not fit.
     """
-    make_deterministic(seed)
-    run.mkdir(parents=True, exist_ok=True)
-    settings = _settings(recipe, train, validation, seed=seed, precision=precision, start=start, weights=weights)
-    with _claimed(run, settings):
-        return _fit(
-            recipe,
-            train,
-            validation,
-            run,
-            seed=seed,
-            precision=precision,
-            start=start,
-            weights=weights,
-            epochs=min(stop_after or recipe.epochs, recipe.epochs),
-            report=report,
+    one = functools.partial(
+        _one, dataclasses.replace(recipe, members=1), train, validation, precision=precision, stop_after=stop_after
+    )
+    if recipe.members == 1:
+        return one(run, seed=seed, start=start, weights=weights, name=recipe.name, report=report)
+    share = len(weights or []) // recipe.members
+    trained = [
+        one(
+            run / MEMBER.format(number),
+            seed=seed * recipe.members + number,
+            start=start and start / MEMBER.format(number),
+            weights=weights and weights[number * share : (number + 1) * share],
+            name=MEMBER.format(number),
+            report=_OfOne(report, number, recipe.members),
         )
+        for number in range(recipe.members)
+    ]
+    history = [row for member in trained for row in member.history]
+    return Trained(
+        join([member.network for member in trained], recipe.name),
+        [row | {"epoch": number} for number, row in enumerate(history, start=1)],
+    )
 
 
-def _fit(
+def _one(
     recipe: Recipe,
     train: Split,
     validation: Split | None,
@@ -91,58 +103,67 @@ def _fit(
     precision: str,
     start: Path | None,
     weights: Weights | None,
-    epochs: int,
+    stop_after: int | None,
+    name: str,
     report: Callable[[Progress], None],
 ) -> Trained:
-    network = build(recipe, precision=precision, dropout_seed=seed, unfold=True)
-    if weights is not None:
-        try:
-            network.set_weights(sharpen(weights, recipe.temperature))
-        except ValueError:
-            raise TrainingError("the weights to begin with are not those of the recipe's network") from None
-    views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
-    learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
-    batches = -(-(len(train) + sum(_drawn(recipe, train))) // recipe.batch)
-    learner.compile(
-        optimizer=_optimiser(recipe.optimiser, steps=batches * (recipe.epochs - recipe.settle)),
-        loss=_loss(recipe),
-        metrics=[_Accuracy()],
-        jit_compile=False,  # XLA's convolutions can be slow on a CPU
-    )
-    learner.optimizer.build(learner.trainable_variables)
-    state = _State(learner, run / CHECKPOINT)
-    if not state.restore() and start is not None:
-        state.begin_as(start / CHECKPOINT)
+    """One member, or the only network. name: of the network."""
+    make_deterministic(seed)
+    run.mkdir(parents=True, exist_ok=True)
+    settings = _settings(recipe, train, validation, seed=seed, precision=precision, start=start, weights=weights)
+    epochs = min(stop_after or recipe.epochs, recipe.epochs)
+    with _claimed(run, settings):
+        network = build(recipe, precision=precision, dropout_seed=seed, unfold=True)
+        if weights is not None:
+            try:
+                network.set_weights(sharpen(weights, recipe.temperature))
+            except ValueError:
+                raise TrainingError("the weights to begin with are not those of the recipe's network") from None
+        views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
+        learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
+        batches = -(-(len(train) + sum(_drawn(recipe, train))) // recipe.batch)
+        learner.compile(
+            optimizer=_optimiser(recipe.optimiser, steps=batches * (recipe.epochs - recipe.settle)),
+            loss=_loss(recipe),
+            metrics=[_Accuracy()],
+            jit_compile=False,  # XLA's convolutions can be slow on a CPU
+        )
+        learner.optimizer.build(learner.trainable_variables)
+        state = _State(learner, run / CHECKPOINT)
+        if not state.restore() and start is not None:
+            state.begin_as(start / CHECKPOINT)
 
-    held_out = (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
-    progress = _Reporter(report, epochs, batches)
-    first, settling = len(state.history), recipe.epochs - recipe.settle
-    for epoch in range(first, epochs):
-        started = time.monotonic()
-        if views and epoch == max(first, settling):
-            views[0].settle()
-            learner.make_train_function(force=True)
-        if epoch == first or epoch % REDRAWN == 0:
-            images, targets = _lesson(recipe, train, [seed, epoch // REDRAWN])
-        order = np.random.default_rng([seed, epoch]).permutation(len(images))
-        logs = learner.fit(
-            images[order],
-            targets[order],
-            batch_size=recipe.batch,
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            shuffle=False,
-            validation_data=held_out,
-            validation_batch_size=500,
-            callbacks=[progress],
-            verbose=0,
-        ).history
-        row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in sorted(logs.items())}
-        state.advance(row | {"seconds": round(time.monotonic() - started, 2)})
+        held_out = (
+            (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
+        )
+        progress = _Reporter(report, epochs, batches)
+        first, settling = len(state.history), recipe.epochs - recipe.settle
+        for epoch in range(first, epochs):
+            started = time.monotonic()
+            if views and epoch == max(first, settling):
+                views[0].settle()
+                learner.make_train_function(force=True)
+            if epoch == first or epoch % REDRAWN == 0:
+                images, targets = _lesson(recipe, train, [seed, epoch // REDRAWN])
+            order = np.random.default_rng([seed, epoch]).permutation(len(images))
+            logs = learner.fit(
+                images[order],
+                targets[order],
+                batch_size=recipe.batch,
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                shuffle=False,
+                validation_data=held_out,
+                validation_batch_size=500,
+                callbacks=[progress],
+                verbose=0,
+            ).history
+            row = {"epoch": epoch + 1} | {name: float(values[0]) for name, values in sorted(logs.items())}
+            state.advance(row | {"seconds": round(time.monotonic() - started, 2)})
 
-    final = build(recipe, dropout_seed=seed)
-    final.set_weights(sharpen(network.get_weights(), 1 / recipe.temperature))
-    return Trained(final, state.history)
+        final = build(recipe, dropout_seed=seed, name=name)
+        final.set_weights(sharpen(network.get_weights(), 1 / recipe.temperature))
+        return Trained(final, state.history)
 
 
 def _lesson(recipe: Recipe, train: Split, seed: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -298,6 +319,28 @@ def _loss(recipe: Recipe) -> Any:
     if recipe.loss == "negative_probability":
         return lambda targets, probabilities: -keras.ops.sum(targets * probabilities, axis=-1)
     return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+
+
+class _OfOne:
+    """The progress of one member as that of all: a member's epochs follow those of the one before, and take as long."""
+
+    def __init__(self, report: Callable[[Progress], None], number: int, members: int) -> None:
+        self.report, self.number, self.members = report, number, members
+        self.seconds_a_batch = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        epochs = progress.epochs
+        if left := (epochs - progress.epoch + 1) * progress.batches - progress.batch:
+            self.seconds_a_batch = progress.seconds_left / left
+        others = (self.members - self.number - 1) * epochs * progress.batches
+        self.report(
+            dataclasses.replace(
+                progress,
+                epoch=progress.epoch + self.number * epochs,
+                epochs=self.members * epochs,
+                seconds_left=progress.seconds_left + others * self.seconds_a_batch,
+            )
+        )
 
 
 class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types

@@ -1,5 +1,6 @@
 """One function that builds any recipe's network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,8 +18,15 @@ Weights = list[NDArray[np.float32]]
 WIDE = 256
 
 
-def build(recipe: Recipe, *, precision: str = "float32", dropout_seed: int = 0, unfold: bool = False) -> keras.Model:
-    """The recipe's network: uint8 (n, 28, 28, 1) in, float32 (n, 10) softmax probabilities out.
+def build(
+    recipe: Recipe,
+    *,
+    precision: str = "float32",
+    dropout_seed: int = 0,
+    unfold: bool = False,
+    name: str | None = None,
+) -> keras.Model:
+    """A network of the recipe's layers: uint8 (n, 28, 28, 1) in, float32 (n, 10) softmax probabilities out.
 
     precision: a Keras dtype policy; weights are float32 under ``mixed_bfloat16`` too. Initial weights follow
     from Keras's global seed, see ``fit.make_deterministic``.
@@ -30,7 +38,22 @@ def build(recipe: Recipe, *, precision: str = "float32", dropout_seed: int = 0, 
     x = keras.layers.Rescaling(recipe.scaling.scale, recipe.scaling.offset, dtype=policy, name="scaling")(image)
     for number, layer in enumerate(recipe.layers):
         x = _add(layer, x, policy, seed=dropout_seed * 1000 + number, unfold=unfold)
-    return keras.Model(image, x, name=recipe.name.replace("-", "_"))
+    return keras.Model(image, x, name=name or recipe.name.replace("-", "_"))
+
+
+def join(networks: Sequence[keras.Model], name: str) -> keras.Model:
+    """Networks with names of their own as one that answers with the mean of their probabilities. Its weights are those
+    of the first, then those of the second, and so on.
+    """
+    image = keras.Input((28, 28, 1), dtype="uint8", name="image")
+    answers = [network(image) for network in networks]
+    return keras.Model(image, keras.layers.Average(name="probabilities")(answers), name=name.replace("-", "_"))
+
+
+def answers(network: keras.Model) -> list[keras.KerasTensor]:
+    """What each of the networks says that were joined in this one; of one that was not, what it says itself."""
+    last = network.layers[-1]
+    return list(last.input) if isinstance(last, keras.layers.Average) else [network.output]
 
 
 def sharpen(weights: Weights, factor: float) -> Weights:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,8 +35,13 @@ class OpenVinoEngine:
     # one of 64, and one run of 16 is as long as a lone image should have to wait.
     MOST = 16
 
-    def __init__(self, version: Version, threads: int) -> None:
-        """Raises ModelError when the graph was not made from this ``model.keras`` or cannot be loaded.
+    def __init__(
+        self, version: Version, threads: int, sizes: Iterable[int] = range(1, MOST + 1), *, alone: bool = False
+    ) -> None:
+        """sizes: the batches that are prepared; all others are made up of these. alone: not the whole version, but its
+        first member, where it has several.
+
+        Raises ModelError when the graph was not made from this ``model.keras`` or cannot be loaded.
 
         The files are read once, and it is these bytes that are compared with their digests and run. So nothing
         that happens to the files meanwhile, or afterwards, can get into what serves; given paths, the runtime
@@ -54,8 +60,10 @@ class OpenVinoEngine:
         try:
             graph = core.read_model(graph_bytes, weights)
             source = str(graph.get_rt_info(["digits", "source_sha256"]).value)
+            if alone:
+                graph = _cut(graph)
             self._compiled = core.compile_model(graph, "CPU", options)
-            self._runs = [self._prepare(size) for size in range(1, self.MOST + 1)]
+            self._runs = {size: self._prepare(size) for size in sizes}
         except RuntimeError as error:
             raise ModelError(f"{path}: {_last_line(error)}") from None
         if source != version.card.files[KERAS]:
@@ -69,7 +77,7 @@ class OpenVinoEngine:
 
         Raises ModelError when what comes out is not ten probabilities an image.
         """
-        for size in range(1, self.MOST + 1):
+        for size in self._runs:
             try:
                 probabilities = self.predict(np.zeros((size, 28, 28), np.uint8))
             except RuntimeError as error:
@@ -78,8 +86,9 @@ class OpenVinoEngine:
                 raise ModelError(f"{self._path}: it does not give ten probabilities an image")
 
     def predict(self, images: Images) -> Probabilities:
-        """See Engine. Takes any number of images, in runs of at most MOST."""
-        runs = [self._run(images[start : start + self.MOST]) for start in range(0, len(images), self.MOST)]
+        """See Engine. Takes any number of images that the sizes can make up, in runs of the largest and a rest."""
+        most = max(self._runs)
+        runs = [self._run(images[start : start + most]) for start in range(0, len(images), most)]
         return runs[0] if len(runs) == 1 else np.concatenate(runs)
 
     def _prepare(self, size: int) -> tuple[Any, Images]:
@@ -92,10 +101,17 @@ class OpenVinoEngine:
         return request, buffer
 
     def _run(self, images: Images) -> Probabilities:
-        request, buffer = self._runs[len(images) - 1]
+        request, buffer = self._runs[len(images)]
         buffer[..., 0] = images
         probabilities: Probabilities = request.infer()[0]  # a copy: the next run writes over the runtime's own
         return probabilities
+
+
+def _cut(graph: Any) -> Any:
+    """The part of a graph that gives what its last output has: the only one, or what the first member says."""
+    import openvino
+
+    return openvino.Model([graph.get_results()[-1]], graph.get_parameters())
 
 
 @functools.cache

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from app.errors import ModelError, VersionNotFound
 from app.inference.batcher import Batcher
-from app.inference.engine import OpenVinoEngine
+from app.inference.engine import Engine, OpenVinoEngine
+from app.inference.second_look import SecondLook
 from training import versions
 from training.card import Card
+from training.versions import Version
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,19 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
         version = versions.verify(folder / str(number))
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
-    engine = OpenVinoEngine(version, threads)
-    engine.warm()
-    return Live(version.card, Batcher(engine, engine.MOST, observe, most_waiting))
+    return Live(version.card, Batcher(engine(version, threads), OpenVinoEngine.MOST, observe, most_waiting))
+
+
+def engine(version: Version, threads: int) -> Engine:
+    """The version's network as it answers requests. Raises ModelError."""
+    sure = version.card.second_look
+    first = OpenVinoEngine(version, threads, alone=sure is not None)
+    first.warm()
+    if sure is None:
+        return first
+    others = OpenVinoEngine(version, threads, sizes=SecondLook.SIZES)
+    others.warm()
+    return SecondLook(first, others, sure)
 
 
 def require(folder: Path, number: int) -> None:

@@ -56,5 +56,7 @@ def test_fields_are_the_pixels_that_matter(name: str) -> None:
 
 def test_the_table_has_a_line_a_layer() -> None:
     lines = table(recipes.find("default")).splitlines()
-    assert len(lines) == 1 + 1 + len(recipes.find("default").layers) + 1
-    assert len({len(line) for line in lines[1:]}) == 1
+    assert len(lines) == 1 + 1 + len(recipes.find("default").layers) + 1 + 1
+    assert lines[-1].startswith("2 such networks are trained: 474,196 parameters")
+    assert "networks" not in table(recipes.find("quick"))
+    assert len({len(line) for line in lines[1:-1]}) == 1

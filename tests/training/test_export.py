@@ -7,8 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from training import export, versions
+from app.inference.engine import OpenVinoEngine
+from training import export, recipes, versions
 from training.errors import TrainingError
+from training.network import build, join
 
 
 def network(shape: tuple[int, ...] = (28, 28, 1), units: int = 10, activation: str | None = "softmax") -> keras.Model:
@@ -146,3 +148,17 @@ def test_an_operation_that_the_runtime_lacks_is_named(tmp_path: Path) -> None:
     path = save(keras.Model(image, keras.layers.Dense(10, "softmax")(x)), tmp_path)
     with pytest.raises(TrainingError, match="No conversion rule found for operations"):
         export.stage(export.adopt(path), tmp_path / "staged")
+
+
+def test_the_first_of_several_members_can_be_asked_alone(tmp_path: Path) -> None:
+    recipe = recipes.find("quick")
+    keras.utils.set_random_seed(2)
+    members = [build(recipe, name=f"member-{number}") for number in range(2)]
+    joined = join(members, "pair")
+    export.stage(joined, tmp_path / "staged", second_look=0.85)
+    version = versions.verify(tmp_path / "staged")
+    images = export.check_images(20)
+    for network, alone in ((joined, False), (members[0], True)):
+        found = OpenVinoEngine(version, threads=1, alone=alone).predict(images)
+        assert found == pytest.approx(np.asarray(network(images[..., None])), abs=1e-5)
+    assert np.abs(np.asarray(joined(images[..., None])) - np.asarray(members[0](images[..., None]))).max() > 1e-3

@@ -62,6 +62,66 @@ def test_the_same_seed_gives_the_same_network(uninterrupted: Trained, digits: Di
     assert not same(fit(TINY, learned, held_out, tmp_path / "4", seed=4), uninterrupted)
 
 
+PAIR = dataclasses.replace(TINY, epochs=2, members=2)
+
+
+@pytest.fixture(scope="module")
+def pair(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return fit(PAIR, digits.train[:400], None, tmp_path_factory.mktemp("pair"), seed=3)
+
+
+def members(trained: Trained) -> list[list[NDArray[np.float32]]]:
+    weights = trained.network.get_weights()
+    return [weights[: len(weights) // 2], weights[len(weights) // 2 :]]
+
+
+def test_members_are_the_networks_of_seeds_of_their_own(pair: Trained, digits: Digits, tmp_path: Path) -> None:
+    alone = [
+        fit(dataclasses.replace(PAIR, members=1), digits.train[:400], None, tmp_path / str(seed), seed=seed).network
+        for seed in (6, 7)
+    ]
+    for member, network in zip(members(pair), alone, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(member, network.get_weights(), strict=True))
+    images = digits.test.images[:50, ..., None]
+    mean = np.mean([np.asarray(network(images)) for network in alone], axis=0)
+    assert np.allclose(np.asarray(pair.network(images)), mean, atol=1e-6)
+    assert [row["epoch"] for row in pair.history] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_a_stopped_run_of_members_ends_as_if_it_had_not_been(
+    pair: Trained, digits: Digits, tmp_path: Path, epoch: int
+) -> None:
+    def stop(progress: Progress) -> None:
+        assert progress.epochs == 4
+        if (progress.epoch, progress.batch) == (epoch, 3):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(PAIR, digits.train[:400], None, tmp_path, seed=3, report=stop)
+    seen: list[Progress] = []
+    assert same(fit(PAIR, digits.train[:400], None, tmp_path, seed=3, report=seen.append), pair)
+    assert {progress.epoch for progress in seen} == set(range(epoch, 5))
+    assert seen[-1].seconds_left == 0
+    if epoch == 2:  # the second member will take as long as the first
+        assert seen[0].seconds_left > 0.5 * sum(row["seconds"] for row in pair.history[:1])
+
+
+def test_members_learn_on_from_their_own_weights(pair: Trained, digits: Digits, tmp_path: Path) -> None:
+    on = fit(PAIR, digits.train[:200], None, tmp_path / "on", seed=0, weights=pair.network.get_weights())
+    second = fit(
+        dataclasses.replace(PAIR, members=1),
+        digits.train[:200],
+        None,
+        tmp_path / "second",
+        seed=1,
+        weights=members(pair)[1],
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(members(on)[1], second.network.get_weights(), strict=True))
+    with pytest.raises(TrainingError, match="not those of the recipe"):
+        fit(PAIR, digits.train[:200], None, tmp_path / "odd", seed=0, weights=pair.network.get_weights()[:-1])
+
+
 @pytest.mark.parametrize("epoch", [2, 4])
 def test_a_stopped_run_ends_as_if_it_had_not_been(
     uninterrupted: Trained, digits: Digits, tmp_path: Path, epoch: int

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.inference.engine import OpenVinoEngine
+from app.inference import live
+from app.inference.engine import Engine
 from app.vision.read import read
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
@@ -23,12 +24,12 @@ def digits() -> Split:
 
 
 @pytest.fixture(scope="module")
-def engine() -> OpenVinoEngine:
-    return OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+def engine() -> Engine:
+    return live.engine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_the_service_sees_the_digit_in_each(name: str, digits: Split, engine: OpenVinoEngine) -> None:
+def test_the_service_sees_the_digit_in_each(name: str, digits: Split, engine: Engine) -> None:
     """Of ten, all but two, whatever they are on."""
     images = np.stack([read(photo, 10**7).image for photo in make(name, digits)])
     assert (engine.predict(images).argmax(axis=1) == digits.labels).sum() >= 8

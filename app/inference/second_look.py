@@ -1,0 +1,62 @@
+"""Another look at what the network is unsure of."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.inference.engine import Engine, Images, Probabilities
+
+# Degrees by which an image is turned, and pixels by which it is moved, right and down. Of 10,000 validation images two
+# networks had 36 and 37 wrong, and together 33; with the turned ones 33 and 33, together 31; with the moved ones too 30
+# and 34, together 27. Slanted ones and other sizes did not help.
+ANGLES = (-8, 8)
+MOVES = ((1, 0), (-1, 0), (0, 1), (0, -1))
+VIEWS = 1 + len(ANGLES) + len(MOVES)
+
+# Below this confidence nothing was recognised at all, and nothing will be: networks learn to answer what is no digit
+# with even probabilities. It leaves out two of three pictures of other things, and none of the 10,000 digits.
+HOPELESS = 0.25
+
+_LEAST = np.float32(1e-30)  # a probability of 0 has no logarithm
+
+
+class SecondLook:
+    """An engine that, where it is unsure of an image, has another one look at it too: as it is, turned and moved.
+
+    The answer is then what the views say together: the geometric mean of their probabilities. One in a hundred of
+    MNIST's digits needs it, so it costs little beside the first look; for an image that needs it, fourteen times as
+    much.
+    """
+
+    # Of the batches that the other engine gets.
+    SIZES = (VIEWS, 2 * VIEWS)
+
+    def __init__(self, first: Engine, other: Engine, sure: float) -> None:
+        """sure: the confidence, 0 to 1, from which on the first look is enough."""
+        self._first, self._other, self._sure = first, other, sure
+
+    def predict(self, images: Images) -> Probabilities:
+        """See Engine."""
+        probabilities = self._first.predict(images)
+        confidence = probabilities.max(axis=1)
+        unsure = np.flatnonzero((confidence < self._sure) & (confidence >= HOPELESS))
+        if len(unsure):
+            seen = self._other.predict(np.concatenate([views(images[number]) for number in unsure]))
+            probabilities[unsure] = together(seen.reshape(-1, VIEWS, 10))
+        return probabilities
+
+
+def views(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image, uint8 (28, 28), as it is, turned about its middle, and moved: (VIEWS, 28, 28). Ground (0) comes in."""
+    picture = Image.fromarray(image)
+    turned = [np.asarray(picture.rotate(angle, Image.Resampling.BILINEAR)) for angle in ANGLES]
+    padded = np.pad(image, 1)
+    moved = [padded[1 - down : 29 - down, 1 - right : 29 - right] for right, down in MOVES]
+    return np.stack([image, *turned, *moved])
+
+
+def together(seen: Probabilities) -> Probabilities:
+    """The geometric mean of what views of each image gave: float32 (n, views, 10) to (n, 10)."""
+    mean = np.exp(np.log(np.maximum(seen, _LEAST)).mean(axis=1))
+    agreed: Probabilities = mean / mean.sum(axis=1, keepdims=True)
+    return agreed
