@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import os
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,11 @@ T = TypeVar("T")
 MOST_WAITING = 64 * 2**20
 
 
+# How far the decoding threads stand back: they get a third of what others get of a core that several want. A lone digit
+# is read on the event loop, which waits less then while a thousand are decoded.
+NICE = 5
+
+
 class Decoders:
     """Runs functions in threads, in the order in which they come, from one event loop.
 
@@ -23,7 +30,7 @@ class Decoders:
 
     def __init__(self, threads: int, deadline: float, most_waiting: int = MOST_WAITING) -> None:
         """deadline: seconds that a call may wait for its turn. most_waiting: bytes."""
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode", initializer=_stand_back)
         self._threads, self._deadline, self._most_waiting = threads, deadline, most_waiting
         self._calls = self._bytes = 0  # that wait or run; only the event loop changes them
 
@@ -60,3 +67,8 @@ class Decoders:
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._pool.shutdown()
+
+
+def _stand_back() -> None:
+    if sys.platform == "linux":
+        os.nice(NICE)  # of this thread alone, there

@@ -1,13 +1,15 @@
 """The threads that decode: in order, within bounds, and not for those who left."""
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from app.errors import Overloaded, TooLate
-from app.http.decoders import Decoders
+from app.http.decoders import NICE, Decoders
 
 
 class Gate:
@@ -65,3 +67,16 @@ def test_what_comes_too_late_is_not_done() -> None:
         decoders.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all threads of a process have one priority")
+def test_the_threads_stand_back_behind_the_event_loop() -> None:
+    async def scenario() -> int:
+        decoders = Decoders(1, deadline=60)
+        priority = await decoders.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), 1)
+        decoders.close()
+        return priority
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert asyncio.run(scenario()) == min(own + NICE, 19)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
