@@ -185,12 +185,12 @@ def otsu(occurrences: NDArray[np.int64]) -> int:
 
     occurrences: (256,), how often each level occurs.
     """
-    levels = np.arange(256)
     below = np.cumsum(occurrences, dtype=np.float64)
-    above = below[-1] - below
-    sums = np.cumsum(occurrences * levels, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    between = np.nan_to_num(between)
+    sums = np.cumsum(occurrences * _LEVELS, dtype=np.float64)
+    parted = below * (below[-1] - below)
+    between = np.divide((sums * below[-1] - sums[-1] * below) ** 2, parted, out=np.zeros_like(parted), where=parted > 0)
     best = np.flatnonzero(between == between.max())
     return int(best.mean())  # the middle of an empty stretch, where many thresholds part alike
+
+
+_LEVELS = np.arange(256)

@@ -48,6 +48,9 @@ BLOCK = 2**18
 # Colours that differ this much more along another axis than in brightness are told apart along that axis.
 COLOUR_FACTOR = 2.0
 
+# Shares of red, green and blue in a picture's brightness (ITU-R BT.601), by which Pillow makes grey of it.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
 
 def decode(image: Image.Image) -> Image.Image:
     """The pixels of an opened picture, upright, as 8-bit grey, RGB or RGBA.
@@ -159,8 +162,9 @@ def _brightness(image: Image.Image) -> Levels:
     every = max(1, max(image.size) // 50)
     sample = colours[::every, ::every].reshape(-1, 3).astype(np.float32)
     deviations = sample - sample.mean(axis=0)
-    variances, axes = np.linalg.eigh(deviations.T @ deviations / len(sample))
-    if variances[-1] <= (COLOUR_FACTOR * float(luma.std())) ** 2 + 1:
+    covariance = deviations.T @ deviations / len(sample)
+    variances, axes = np.linalg.eigh(covariance)
+    if variances[-1] <= COLOUR_FACTOR**2 * float(LUMA @ covariance @ LUMA) + 1:
         return luma
     along = colours @ axes[:, -1].astype(np.float32)
     if float(np.median(along)) < (along.min() + along.max()) / 2:
