@@ -715,15 +715,15 @@ KINDS: dict[Callable[[Random, Image28], Image28], int] = {
     _noise: 7,
     _texture: 7,
     _letter: 32,
-    _figure: 10,
+    _figure: 9,
     _scribble: 8,
     _garment: 4,
-    _icon: 4,
-    _tool: 2,
+    _icon: 3,
+    _tool: 5,
     _chart: 3,
     _photo: 5,
     _cut: 7,
-    _several: 8,
+    _several: 7,
 }
 
 

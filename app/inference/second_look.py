@@ -17,15 +17,20 @@ VIEWS = 1 + len(ANGLES) + len(MOVES)
 # with even probabilities. It leaves out two of three pictures of other things, and none of the 10,000 digits.
 HOPELESS = 0.25
 
+# Views that disagree are less sure together than they are right: their scores count so many times. Three pairs of
+# networks gave NLL 0.0150, 0.0153 and 0.0155 on validation images, and 0.0152, 0.0156 and 0.0158 without. More would be
+# better for digits, but take letters for them.
+SHARPER = 1.1
+
 _LEAST = np.float32(1e-30)  # a probability of 0 has no logarithm
 
 
 class SecondLook:
     """An engine that, where it is unsure of an image, has another one look at it too: as it is, turned and moved.
 
-    The answer is then what the views say together: the geometric mean of their probabilities. One in a hundred of
-    MNIST's digits needs it, so it costs little beside the first look; for an image that needs it, fourteen times as
-    much.
+    The answer is then what the views say together: the geometric mean of their probabilities, a little sharpened. One
+    in a hundred of MNIST's digits needs it, so it costs little beside the first look; for an image that needs it,
+    fourteen times as much.
     """
 
     # Of the batches that the other engine gets.
@@ -56,7 +61,8 @@ def views(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def together(seen: Probabilities) -> Probabilities:
-    """The geometric mean of what views of each image gave: float32 (n, views, 10) to (n, 10)."""
-    mean = np.exp(np.log(np.maximum(seen, _LEAST)).mean(axis=1))
+    """The geometric mean of what views of each image gave, sharpened: float32 (n, views, 10) to (n, 10)."""
+    scores = SHARPER * np.log(np.maximum(seen, _LEAST)).mean(axis=1)
+    mean = np.exp(scores - scores.max(axis=1, keepdims=True))
     agreed: Probabilities = mean / mean.sum(axis=1, keepdims=True)
     return agreed

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.inference.engine import Images, OpenVinoEngine, Probabilities
 from app.inference.live import engine
-from app.inference.second_look import HOPELESS, VIEWS, SecondLook, together, views
+from app.inference.second_look import HOPELESS, SHARPER, VIEWS, SecondLook, together, views
 from tests import versions as made
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
@@ -64,7 +64,7 @@ def test_what_it_is_unsure_of_is_answered_by_all_views_together(first: Counting,
     assert other.images == VIEWS * unsure.sum()
     assert np.allclose(found[~unsure], alone[~unsure], atol=1e-6)
     for number in np.flatnonzero(unsure):
-        scores = np.log(other.engine.predict(views(images[number]))).mean(axis=0)
+        scores = SHARPER * np.log(other.engine.predict(views(images[number]))).mean(axis=0)
         assert np.allclose(found[number], np.exp(scores) / np.exp(scores).sum(), atol=1e-5)
 
 
