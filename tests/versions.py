@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,9 @@ def add(models: Path, number: int) -> Path:
     path = models / str(number)
     shutil.copytree(SHIPPED / str(versions.current(SHIPPED)), path)
     weights = bytearray((path / versions.WEIGHTS).read_bytes())
-    bias = np.frombuffer(weights, np.float32, 10, len(weights) - 40)  # the last layer's is what the file ends with
-    bias[number % 10] += 12
+    for layer in ElementTree.parse(path / versions.GRAPH).iter("data"):
+        if layer.get("shape") == "1, 10":  # the biases of the ten scores, of each member
+            np.frombuffer(weights, np.float32, 10, int(layer.attrib["offset"]))[number % 10] += 12
     (path / versions.WEIGHTS).write_bytes(weights)
     describe(path, version=number)
     return path

@@ -55,7 +55,8 @@ def test_what_it_is_sure_of_is_looked_at_once(first: Counting, other: Counting) 
 
 
 def test_what_it_is_unsure_of_is_answered_by_all_views_together(first: Counting, other: Counting) -> None:
-    images = doubtful(60)
+    noise = np.random.default_rng(4).integers(0, 256, (6, 28, 28), np.uint8)
+    images = np.concatenate([doubtful(30), noise, doubtful(60)[30:]])
     alone = first.engine.predict(images)
     confidence = alone.max(axis=1)
     unsure = (confidence < 0.9) & (confidence >= HOPELESS)
