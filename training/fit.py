@@ -62,7 +62,7 @@ def fit(
 
     Order, views, dropout and initial weights follow from ``seed`` alone and are part of the checkpoint,
     so a run gives the same network twice on one machine, interrupted or not. Each of a recipe's members is trained in
-    a folder of its own in ``run``, from a seed that no other run has.
+    a folder of its own in ``run``, from a seed that no other run of the recipe has.
     validation: measured after every epoch, never learned from.
     start: folder of a finished run of the same recipe whose network and optimiser this one begins with.
     weights: what the network begins with otherwise, in Keras's order, instead of weights at random.

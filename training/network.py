@@ -1,4 +1,4 @@
-"""One function that builds any recipe's network."""
+"""Any recipe's network, and several networks as one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def build(
     """A network of the recipe's layers: uint8 (n, 28, 28, 1) in, float32 (n, 10) softmax probabilities out.
 
     precision: a Keras dtype policy; weights are float32 under ``mixed_bfloat16`` too. Initial weights follow
-    from Keras's global seed, see ``fit.make_deterministic``.
+    from Keras's global seed, see ``fit.make_deterministic``. name: of the network; default: the recipe's.
     unfold: compute wide convolutions as matrix products. The same network, learned faster; for training only, since
     a file of it could not be read without this program.
     """
@@ -38,7 +38,7 @@ def build(
     x = keras.layers.Rescaling(recipe.scaling.scale, recipe.scaling.offset, dtype=policy, name="scaling")(image)
     for number, layer in enumerate(recipe.layers):
         x = _add(layer, x, policy, seed=dropout_seed * 1000 + number, unfold=unfold)
-    return keras.Model(image, x, name=name or recipe.name.replace("-", "_"))
+    return keras.Model(image, x, name=(name or recipe.name).replace("-", "_"))
 
 
 def join(networks: Sequence[keras.Model], name: str) -> keras.Model:
