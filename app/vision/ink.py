@@ -258,10 +258,10 @@ def has_dark_ground(brightness: Levels, small: Levels) -> bool:
     """
     occurrences = counts(brightness)
     low, high = quantile(occurrences, 0.001), quantile(occurrences, 0.999)
-    height, width = brightness.shape
-    ring = max(1, min(height, width) // 20)
-    inside = counts(brightness[ring:-ring, ring:-ring])
-    ground = quantile(occurrences - inside if inside.any() else occurrences, 0.5)
+    ring = max(1, min(brightness.shape) // 20)
+    upright = brightness[ring:-ring]
+    sides = (brightness[:ring], brightness[-ring:], upright[:, :ring], upright[:, -ring:])
+    ground = quantile(counts(np.concatenate([side.ravel() for side in sides])), 0.5)
     departure = (low + high - 2 * ground) / max(high - low, 1)  # -1: only darker than the ground, 1: only lighter
 
     blurred = levels(Image.fromarray(small).filter(ImageFilter.GaussianBlur(SURROUNDINGS)))
