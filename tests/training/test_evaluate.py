@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from tests.conftest import SHIPPED
-from tests.samples import handwritten
+from tests.samples import handwritten, write_idx
 from tests.training.test_command_line import run
 from training import candidate, versions
 from training.card import Card
@@ -141,8 +141,9 @@ def test_a_candidate_has_all_figures_and_their_pictures(measured: tuple[Path, Sp
             assert min(image.size) > 100
 
 
-def test_the_command_says_how_sure_and_how_well_corrupted(small_data: Path, tmp_path: Path) -> None:
-    arguments = ("--models", SHIPPED, "--data", small_data, "--no-verify")
+def test_the_command_says_how_sure_and_how_well_corrupted(tmp_path: Path) -> None:
+    data = write_idx(tmp_path / "data", 20, 20)
+    arguments = ("--models", SHIPPED, "--data", data, "--no-verify")
     output = run(tmp_path, "evaluate", "1", *arguments, "--corruptions", "--scenes")
     assert "version 1 on test: " in output
     assert ", ece 0." in output
