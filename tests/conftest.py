@@ -1,6 +1,7 @@
 """Fixtures: the service in this process, the service as a process of its own, and data."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -47,6 +49,11 @@ class Server:
     @property
     def port(self) -> int:
         return httpx.URL(self.url).port or 80
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What its log has told so far. A line that is just being written is none yet."""
+        whole = self.log.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
     def stop(self) -> int:
         self.process.terminate()

@@ -61,7 +61,7 @@ def test_their_metrics_add_up_and_one_that_dies_is_replaced(start_server: Start)
     assert metric(text, count) == 60  # with those of the dead
     assert metric(text, 'digits_model_version{name="digits"}') == 1
     assert server.stop() == 0
-    levels = [json.loads(line)["level"] for line in server.log.read_text().splitlines()]
+    levels = [line["level"] for line in server.lines()]
     assert levels.count("error") == 1
 
 

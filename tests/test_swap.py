@@ -60,8 +60,7 @@ def activate(server: Server, version: int) -> httpx.Response:
 
 
 def said(server: Server, message: str) -> int:
-    log = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
-    return sum(line["message"] == message for line in log)
+    return sum(line["message"] == message for line in server.lines())
 
 
 @dataclass
@@ -177,8 +176,7 @@ def test_an_upload_that_takes_long_is_answered_by_the_version_that_it_met(start_
     assert np.allclose(reply["probabilities"], answer(models, 1, IMAGE), atol=1e-5)
     assert named(server) == {2: 1}
     server.stop()
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-    assert [line["version"] for line in lines if line.get("request_id") == "slow"] == [1]
+    assert [line["version"] for line in server.lines() if line.get("request_id") == "slow"] == [1]
 
 
 Damage = Callable[[Path], None]

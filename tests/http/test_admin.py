@@ -1,11 +1,9 @@
 """Who may change something, and where the token comes from."""
 
-import json
 import socket
 import stat
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -16,13 +14,9 @@ from tests.http.test_predictions import SEVEN
 from tests.test_process import refused_start
 
 
-def lines(server: Server) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
-
-
 def made(servers: list[Server]) -> list[str]:
     """Every token that a log told."""
-    told = [line["message"] for server in servers for line in lines(server)]
+    told = [line["message"] for server in servers for line in server.lines()]
     return [message.rpartition(" ")[2] for message in told if "admin token, made" in message]
 
 
@@ -93,7 +87,7 @@ def test_a_token_is_made_once_and_kept(start_server: Start, tmp_path: Path) -> N
 
     second = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(state))
     assert made([first, second]) == [token]
-    assert any(line["message"].endswith(str(state / "token")) for line in lines(second))
+    assert any(line["message"].endswith(str(state / "token")) for line in second.lines())
     assert token not in second.log.read_text()
     assert status(second, token) == 404
 
@@ -102,7 +96,7 @@ def test_server_processes_agree_on_one_token(start_server: Start, tmp_path: Path
     server = start_server(
         "--workers", "4", DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(tmp_path / "state"), DIGITS_THREADS="1"
     )
-    while sum("admin token" in line["message"] for line in lines(server)) < 4:
+    while sum("admin token" in line["message"] for line in server.lines()) < 4:
         assert server.process.poll() is None
     (token,) = made([server])
     assert Counter(status(server, token) for _ in range(40)) == {404: 40}
@@ -112,7 +106,7 @@ def test_server_processes_agree_on_one_token(start_server: Start, tmp_path: Path
 def test_without_a_place_for_it_calls_are_refused_and_pictures_read(start_server: Start, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     server = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(tmp_path / "file" / "state"))
-    assert any(line["level"] == "warning" and "DIGITS_ADMIN_TOKEN" in line["message"] for line in lines(server))
+    assert any(line["level"] == "warning" and "DIGITS_ADMIN_TOKEN" in line["message"] for line in server.lines())
     assert made([server]) == []
     for token in ("", "None", TOKEN):
         assert status(server, token) == 401
@@ -124,7 +118,7 @@ def test_an_emptied_token_file_lets_nobody_in(start_server: Start, tmp_path: Pat
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "token").write_bytes(content)
     server = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(tmp_path / "state"))
-    assert any(line["level"] == "warning" and "token" in line["message"] for line in lines(server))
+    assert any(line["level"] == "warning" and "token" in line["message"] for line in server.lines())
     for token in ("", content.decode().strip()):
         assert status(server, token) == 401
 

@@ -1,6 +1,5 @@
 """Models, health, metrics, the log and the documentation of the running service."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -95,8 +94,7 @@ def test_the_log_has_one_json_line_a_request(start_server: Start) -> None:
     server.stop()
     assert ours.headers["x-request-id"] == "mine-1"
     assert re.fullmatch("[0-9a-f]{32}", other.headers["x-request-id"])
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-    requests = {line["request_id"]: line for line in lines if line["message"] == "request"}
+    requests = {line["request_id"]: line for line in server.lines() if line["message"] == "request"}
     line = requests["mine-1"]
     assert (line["method"], line["path"], line["status"]) == ("POST", "/predict", 200)
     assert line["version"] == versions.current(SHIPPED)
