@@ -2,14 +2,20 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
+import pytest
 import uvicorn
 import uvloop
 
-from app.server import AT_ONCE, Http, Server
+from app import server as ours
+from app.server import AT_ONCE, MOST_SILENT, Http, Server
 from tests.conftest import free_port
+from tests.http.test_predictions import SEVEN
 
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
@@ -40,3 +46,68 @@ def test_a_burst_of_connections_is_taken_in_few_turns_of_the_loop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(turns()) <= burst // 4
+
+
+def pieces_without_end(start: bytes, piece: bytes) -> Iterator[bytes]:
+    yield start
+    yield from itertools.repeat(piece)
+
+
+GET = b"GET /health/live HTTP/1.1\r\nhost: a\r\n"
+CHUNKED = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "piece", "status"),
+    [
+        (GET, b"x-one: more\r\n" * 1000, b"431"),
+        (GET + b"x-one: ", bytes([120]) * 10_000, b"431"),
+        (b"GET /", b"a" * 10_000, b"431"),
+        (CHUNKED + b"3\r\nabc\r\n0\r\n", b"x-one: more\r\n" * 1000, b""),  # trailers
+        (CHUNKED + b"3;a=", b"b" * 10_000, b""),  # what may stand behind the size of a chunk
+    ],
+)
+def test_a_head_without_end_is_refused(client: httpx.Client, start: bytes, piece: bytes, status: bytes) -> None:
+    """Long before it fills the memory."""
+    with socket.create_connection(("127.0.0.1", client.base_url.port or 80), timeout=10) as line:
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            for part in pieces_without_end(start, piece):
+                line.sendall(part)
+                sent += len(part)
+                assert sent < 100 * MOST_SILENT  # the kernel takes a part of it
+        with contextlib.suppress(ConnectionError):
+            assert line.recv(2000)[9:12] in (status, b"")  # nothing where the end of the line came first
+    assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+
+
+def test_a_long_head_is_none_too_long(client: httpx.Client) -> None:
+    headers = {f"x-{number}": "y" * 1000 for number in range(30)}
+    for _ in range(4):  # on one connection
+        assert client.get("/health/live", headers=headers).is_success
+
+
+def test_who_begins_a_request_must_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are not many, and one that says nothing, or half a head, would be held for ever."""
+    monkeypatch.setattr(ours, "PATIENCE", 0.1)
+
+    async def replies() -> list[bytes]:
+        port = free_port()
+        server = Server(uvicorn.Config(nothing, port=port, http=Http, log_config=None, lifespan="off"))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        found = []
+        for start in (b"", GET):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(start)
+            found.append(await asyncio.wait_for(reader.read(), 10))
+            writer.close()
+        server.should_exit = True
+        await serving
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        silent, half = runner.run(replies())
+    assert silent == b""
+    assert half.startswith(b"HTTP/1.1 408 ")
