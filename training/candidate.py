@@ -103,7 +103,7 @@ def assemble(
     folder = run / CANDIDATE
     export.renew(folder)
     report = folder / "report"
-    plots.curves(trained.history, report / "curves.png")
+    plots.curves(trained.history, report / "curves.png", recipe.members)
     with (report / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, trained.history[0])
         writer.writeheader()

@@ -38,10 +38,13 @@ def answers(split: Split, digits: Sequence[int], path: Path) -> None:
     _save(figure, path)
 
 
-def curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy by epoch: what was learned from, and what was held out where there was any."""
+def curves(history: Sequence[dict[str, float]], path: Path, members: int = 1) -> None:
+    """Loss and accuracy by epoch: what was learned from, and what was held out where there was any.
+
+    members: networks whose epochs follow each other in the history; each gets lines of its own.
+    """
     figure = Figure(figsize=(10, 4), layout="constrained")
-    epochs = [row["epoch"] for row in history]
+    epochs = np.arange(1, len(history) // members + 1)
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         plain = name == "loss" and min(row["loss"] for row in history) <= 0  # that of feed-forward's article
         for key, label, colour in ((name, "training", "tab:red"), (f"val_{name}", "validation", "tab:green")):
@@ -49,7 +52,8 @@ def curves(history: Sequence[dict[str, float]], path: Path) -> None:
                 values = np.array([row[key] for row in history])
                 if not plain:  # kept off 0 and 1, which these scales cannot show
                     values = np.clip(values, *((1e-4, None) if name == "loss" else (1e-3, 0.9999)))
-                axes.plot(epochs, values, color=colour, label=label, marker=".")
+                for number, line in enumerate(values.reshape(members, -1)):
+                    axes.plot(epochs, line, color=colour, label=None if number else label, marker=".")
         axes.set(xlabel="epoch", ylabel=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if not plain:

@@ -65,6 +65,16 @@ def test_a_perfect_epoch_does_not_break_the_scale(tmp_path: Path) -> None:
     plots.curves([{"epoch": 1, "loss": 0.0, "accuracy": 1.0}], tmp_path / "curves.png")
 
 
+def test_every_member_has_its_own_line(tmp_path: Path) -> None:
+    history = [{"epoch": n, "loss": 1.0 if n < 9 else 0.2, "accuracy": 0.9} for n in range(1, 17)]
+    plots.curves(history, tmp_path / "curves.png", members=2)
+    with Image.open(tmp_path / "curves.png") as image:
+        left = np.asarray(image.convert("RGB"))[:, : image.width // 2].astype(int)
+    red = (left[..., 0] > 180) & (left[..., 1] < 80)
+    across = np.flatnonzero(red.sum(axis=1) > 0.7 * left.shape[1])
+    assert np.ptp(across) > 0.5 * left.shape[0]  # one at the top, one at the bottom
+
+
 def test_samples_are_nine_digits_with_labels(tmp_path: Path) -> None:
     plots.samples(evaluation(0)[1], tmp_path / "samples.png")
     assert dark_share(tmp_path / "samples.png") > 0.4
