@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
@@ -27,8 +27,8 @@ class Batcher:
 
     The engine blocks, so it runs beside the event loop, but for a lone image (``at_once``); it is not for two threads
     at once, so there is exactly one. No timer: a lone call runs at once, and what comes meanwhile forms the next batch.
-    Calls that fit in one run take turns with parts of larger ones, so that a lone image waits for one run at most,
-    whatever else is asked.
+    Calls that fit in one run take turns with parts of larger ones, and with second looks, each of which is a run, so
+    that a lone image waits for one run at most, whatever else is asked.
 
     It ends by itself when nobody refers to it any more. Then nobody waits for it either, as a request that waits
     refers to it, and nobody can call it again; no count of users could be surer.
@@ -86,7 +86,7 @@ class Batcher:
         self.admit(len(images))
         answer: Answer = asyncio.get_running_loop().create_future()
         self._runner.waiting += len(images)
-        self._runner.arrivals.put(_Call(images, answer, deadline))
+        self._runner.arrivals.put(_Call(images, answer, deadline, np.empty((len(images), 10), np.float32)))
         return answer
 
     def close(self) -> None:
@@ -97,13 +97,21 @@ class Batcher:
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """One caller's images, and the rows that the engine gave for the first ``done`` of them."""
+    """One caller's images, and the rows that the engine gave at a glance for the first ``done`` of them.
+
+    unsure: places of the images that are still to be looked at again.
+    """
 
     images: Images
     answer: Answer
     deadline: float
+    rows: Probabilities
     done: int = 0
-    rows: list[Probabilities] = field(default_factory=list)
+    unsure: list[int] = field(default_factory=list)
+
+    @property
+    def glanced(self) -> bool:
+        return self.done == len(self.images)
 
 
 class _Runner:
@@ -113,8 +121,8 @@ class _Runner:
         self.arrivals: SimpleQueue[_Call | None] = SimpleQueue()  # None: no more will come
         self.waiting = 0  # images that were submitted and not answered; only the event loop changes it
         self._engine, self._limit, self._observe = engine, limit, observe
-        self._small: deque[_Call] = deque()
-        self._large: deque[_Call] = deque()
+        self._small: deque[_Call] = deque()  # that fit in one run and wait for it
+        self._large: deque[_Call] = deque()  # that take several, for their number or for second looks
         self._large_next = False
 
     def run(self) -> None:
@@ -136,7 +144,7 @@ class _Runner:
         return more
 
     def _next(self) -> list[_Call]:
-        """The calls of the next run: one large one, for a part of it, or as many small ones as fit."""
+        """The calls of the next run: one that takes several, for a part of it, or as many small ones as fit."""
         if self._large and (self._large_next or not self._small):
             self._large_next = False
             call = self._large.popleft()
@@ -160,32 +168,40 @@ class _Runner:
         return False
 
     def _run(self, batch: list[_Call]) -> None:
-        parts = [call.images[call.done : call.done + self._limit] for call in batch]
         try:
-            images = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            self._observe(len(images))
-            rows = self._engine.predict(images)
+            if batch[0].glanced:
+                (call,) = batch
+                place = call.unsure.pop()
+                call.rows[place] = self._engine.look_again(call.images[place])
+            else:
+                self._glance(batch)
         except Exception as error:  # whatever the runtime raises belongs to those who wait
             self._tell([(call, error) for call in batch])
             return
-        answers: list[tuple[_Call, Probabilities | Exception]] = []
+        over = [call for call in batch if call.glanced and not call.unsure]
+        self._large += [call for call in batch if call not in over]  # behind the others there
+        self._tell([(call, call.rows) for call in over])
+
+    def _glance(self, batch: list[_Call]) -> None:
+        parts = [call.images[call.done : call.done + self._limit] for call in batch]
+        images = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self._observe(len(images))
+        rows = self._engine.glance(images)
+        unsure = self._engine.unsure(rows)
         start = 0
         for call, part in zip(batch, parts, strict=True):
-            call.rows.append(rows[start : start + len(part)])
-            start += len(part)
+            end = start + len(part)
+            call.rows[call.done : call.done + len(part)] = rows[start:end]
+            call.unsure += [call.done + place - start for place in unsure if start <= place < end]
             call.done += len(part)
-            if call.done < len(call.images):
-                self._large.append(call)  # behind the other large ones
-            else:
-                answers.append((call, call.rows[0] if len(call.rows) == 1 else np.concatenate(call.rows)))
-        self._tell(answers)
+            start = end
 
-    def _tell(self, answers: list[tuple[_Call, Probabilities | Exception]]) -> None:
+    def _tell(self, answers: Sequence[tuple[_Call, Probabilities | Exception]]) -> None:
         if answers:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
                 answers[0][0].answer.get_loop().call_soon_threadsafe(self._settle, answers)
 
-    def _settle(self, answers: list[tuple[_Call, Probabilities | Exception]]) -> None:
+    def _settle(self, answers: Sequence[tuple[_Call, Probabilities | Exception]]) -> None:
         """On the event loop."""
         for call, answer in answers:
             self.waiting -= len(call.images)

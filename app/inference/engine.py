@@ -1,9 +1,10 @@
-"""One network in one runtime, behind a small protocol."""
+"""One network in one runtime, behind a small interface."""
 
 import functools
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,32 @@ Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
 
-class Engine(Protocol):
-    """A network ready to run. Not for use by two threads at once."""
+class Engine(ABC):
+    """A network ready to run. Not for use by two threads at once.
 
+    One that looks twice at some images can be asked step by step: a glance at all, and those of which it is unsure one
+    by one.
+    """
+
+    @abstractmethod
     def predict(self, images: Images) -> Probabilities:
         """uint8 (n, 28, 28), ground 0 and ink up to 255, to float32 (n, 10) softmax probabilities."""
-        ...
+
+    def glance(self, images: Images) -> Probabilities:
+        """The same without a second look."""
+        return self.predict(images)
+
+    def unsure(self, glance: Probabilities) -> list[int]:
+        """Places of the answers that want a second look."""
+        return []
+
+    def look_again(self, image: Images) -> Probabilities:
+        """The answer for an image, (28, 28), that wants a second look: (10,)."""
+        answer: Probabilities = self.predict(image[None])[0]
+        return answer
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """A version's network in OpenVINO on the CPU, in float32.
 
     Float32 on purpose: the runtime's own choice on recent processors is bfloat16, which moves

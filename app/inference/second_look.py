@@ -25,7 +25,7 @@ SHARPER = 1.1
 _LEAST = np.float32(1e-30)  # a probability of 0 has no logarithm
 
 
-class SecondLook:
+class SecondLook(Engine):
     """An engine that, where it is unsure of an image, has another one look at it too: as it is, turned and moved.
 
     The answer is then what the views say together: the geometric mean of their probabilities, a little sharpened. One
@@ -34,7 +34,7 @@ class SecondLook:
     """
 
     # Of the batches that the other engine gets.
-    SIZES = (VIEWS, 2 * VIEWS)
+    SIZES = (VIEWS,)
 
     def __init__(self, first: Engine, other: Engine, sure: float) -> None:
         """sure: the confidence, 0 to 1, from which on the first look is enough."""
@@ -42,13 +42,24 @@ class SecondLook:
 
     def predict(self, images: Images) -> Probabilities:
         """See Engine."""
-        probabilities = self._first.predict(images)
-        confidence = probabilities.max(axis=1)
-        unsure = np.flatnonzero((confidence < self._sure) & (confidence >= HOPELESS))
-        if len(unsure):
-            seen = self._other.predict(np.concatenate([views(images[number]) for number in unsure]))
-            probabilities[unsure] = together(seen.reshape(-1, VIEWS, 10))
+        probabilities = self.glance(images)
+        for place in self.unsure(probabilities):
+            probabilities[place] = self.look_again(images[place])
         return probabilities
+
+    def glance(self, images: Images) -> Probabilities:
+        """See Engine."""
+        return self._first.predict(images)
+
+    def unsure(self, glance: Probabilities) -> list[int]:
+        """See Engine."""
+        confidence = glance.max(axis=1)
+        places: list[int] = np.flatnonzero((confidence < self._sure) & (confidence >= HOPELESS)).tolist()
+        return places
+
+    def look_again(self, image: Images) -> Probabilities:
+        """See Engine."""
+        return together(self._other.predict(views(image)))
 
 
 def views(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -61,8 +72,8 @@ def views(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def together(seen: Probabilities) -> Probabilities:
-    """The geometric mean of what views of each image gave, sharpened: float32 (n, views, 10) to (n, 10)."""
-    scores = SHARPER * np.log(np.maximum(seen, _LEAST)).mean(axis=1)
-    mean = np.exp(scores - scores.max(axis=1, keepdims=True))
-    agreed: Probabilities = mean / mean.sum(axis=1, keepdims=True)
+    """The geometric mean of what an image's views gave, sharpened: float32 (views, 10) to (10,)."""
+    scores = SHARPER * np.log(np.maximum(seen, _LEAST)).mean(axis=0)
+    mean = np.exp(scores - scores.max())
+    agreed: Probabilities = mean / mean.sum()
     return agreed

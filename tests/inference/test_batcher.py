@@ -10,10 +10,10 @@ import pytest
 
 from app.errors import Overloaded, TooLate
 from app.inference.batcher import Batcher
-from app.inference.engine import Images, Probabilities
+from app.inference.engine import Engine, Images, Probabilities
 
 
-class Slow:
+class Slow(Engine):
     """An engine that waits to be let go, and answers each image with its first pixel."""
 
     def __init__(self) -> None:
@@ -27,6 +27,18 @@ class Slow:
         if self.fail:
             raise RuntimeError("the engine broke")
         return np.repeat(images[:, 0, :1], 10, axis=1).astype(np.float32)
+
+
+class Doubtful(Slow):
+    """Unsure of all images whose first pixel is 200 or more; a second look takes 100 away."""
+
+    def unsure(self, glance: Probabilities) -> list[int]:
+        places: list[int] = np.flatnonzero(glance[:, 0] >= 200).tolist()
+        return places
+
+    def look_again(self, image: Images) -> Probabilities:
+        answer: Probabilities = super().look_again(image) - 100
+        return answer
 
 
 def images(*values: int) -> Images:
@@ -268,6 +280,70 @@ def test_a_lone_image_is_answered_at_once_and_only_a_lone_one() -> None:
         engine.go.release(2)
         await answer
         assert await batcher.at_once(images(6)) is not None
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_second_looks_take_turns_with_lone_images() -> None:
+    """Each is a run of its own, so who comes meanwhile waits for one of them and not for all."""
+
+    async def story() -> None:
+        engine = Doubtful()
+        batcher = Batcher(engine, 4)
+        many = batcher.submit(images(1, 201, 202, 203, 4, 205))
+        await started(engine, 1)
+        first = batcher.submit(images(7))
+        engine.go.release(2)
+        assert (await first)[:, 0].tolist() == [7]
+        assert engine.sizes[:2] == [4, 1]
+        for value in (8, 9):
+            lone = batcher.submit(images(value))
+            engine.go.release(2)
+            assert (await lone)[:, 0].tolist() == [value]
+        assert not many.done()
+        engine.go.release(10)
+        assert (await many)[:, 0].tolist() == [1, 101, 102, 103, 4, 105]
+        assert sorted(engine.sizes) == [1] * 7 + [2, 4]
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_who_is_sure_does_not_wait_for_the_second_looks_of_others() -> None:
+    async def story() -> None:
+        engine = Doubtful()
+        batcher = Batcher(engine, 4)
+        first = batcher.submit(images(1))
+        await started(engine, 1)
+        unsure, sure = batcher.submit(images(201)), batcher.submit(images(2))
+        engine.go.release(2)
+        assert (await sure)[:, 0].tolist() == [2]
+        assert (await first)[:, 0].tolist() == [1]
+        assert not unsure.done()
+        engine.go.release(1)
+        assert (await unsure)[:, 0].tolist() == [101]
+        assert engine.sizes == [1, 2, 1]
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_a_second_look_that_fails_reaches_its_caller_alone() -> None:
+    async def story() -> None:
+        engine = Doubtful()
+        batcher = Batcher(engine, 4)
+        unsure = batcher.submit(images(1, 201))
+        await started(engine, 1)
+        engine.go.release(1)
+        await started(engine, 2)
+        engine.fail = True
+        engine.go.release(1)
+        with pytest.raises(RuntimeError, match="broke"):
+            await unsure
+        engine.fail = False
+        engine.go.release(1)
+        assert (await batcher.submit(images(3)))[:, 0].tolist() == [3]
         batcher.close()
 
     asyncio.run(story())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.inference.engine import Images, OpenVinoEngine, Probabilities
+from app.inference.engine import Engine, Images, OpenVinoEngine, Probabilities
 from app.inference.live import engine
 from app.inference.second_look import HOPELESS, SHARPER, VIEWS, SecondLook, together, views
 from tests import versions as made
@@ -22,7 +22,7 @@ def doubtful(count: int) -> Images:
     return np.stack([np.maximum(*(handwritten(int(digit), random) for digit in pair)) for pair in pairs])
 
 
-class Counting:
+class Counting(Engine):
     """The shipped network, and how many images it was asked about."""
 
     def __init__(self) -> None:
@@ -73,9 +73,9 @@ def test_probabilities_stay_probabilities(first: Counting, other: Counting) -> N
     found = SecondLook(first, other, 0.9).predict(doubtful(20))
     assert found.dtype == np.float32
     assert found.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    certain = np.zeros((1, 3, 10), np.float32)
-    certain[0, 0, 1] = certain[0, 1:, 7] = 1
-    assert together(certain)[0].argmax() == 7  # none of them is without a logarithm
+    certain = np.zeros((3, 10), np.float32)
+    certain[0, 1] = certain[1:, 7] = 1
+    assert together(certain).argmax() == 7  # none of them is without a logarithm
 
 
 def test_the_views_are_turned_about_the_middle_and_moved_by_a_pixel() -> None:
