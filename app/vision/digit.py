@@ -1,5 +1,6 @@
 """An ink map to the 28x28 image that the network reads, made the way MNIST was made."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,6 +168,7 @@ def normalise(ink: Grey) -> NDArray[np.uint8]:
     return image
 
 
+@functools.lru_cache(512)  # a few megabytes; small pictures come in few sizes, and this is half of their normalising
 def _area_shares(count: int, side: int, offset: int) -> Grey:
     """(20, count) weights that average a row of ``side`` pixels down to 20, exactly by area.
 
@@ -177,6 +179,7 @@ def _area_shares(count: int, side: int, offset: int) -> Grey:
     starts = np.arange(count) + offset
     overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
     shares: Grey = (np.clip(overlap, 0, None) * (BOX / side)).astype(np.float32)
+    shares.flags.writeable = False  # many hold it
     return shares
 
 
