@@ -117,9 +117,10 @@ async def answer(request: Request, live: Live, images: NDArray[np.uint8]) -> Pro
 
     Where it will take a while, nothing is computed for a client that hangs up meanwhile.
     """
-    if len(images) == 1 and (found := await live.batcher.at_once(images)) is not None:
-        return found
-    awaited = live.batcher.submit(images, time.monotonic() + services_of(request)["settings"].deadline)
+    deadline = time.monotonic() + services_of(request)["settings"].deadline
+    if len(images) == 1 and (found := await live.batcher.at_once(images[0], deadline)) is not None:
+        return found[None]
+    awaited = live.batcher.submit(images, deadline)
     return await (unless_left(request, awaited) if live.batcher.congested else awaited)
 
 

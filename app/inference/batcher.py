@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import math
 import threading
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import Overloaded, TooLate
 from app.inference.engine import Engine, Images, Probabilities
@@ -25,8 +27,8 @@ LONG_WAIT = 8
 class Batcher:
     """Feeds an engine from one event loop, in one thread of its own.
 
-    The engine blocks, so it runs beside the event loop, but for a lone image (``at_once``); it is not for two threads
-    at once, so there is exactly one. No timer: a lone call runs at once, and what comes meanwhile forms the next batch.
+    The engine blocks, so it runs beside the event loop, but for lone images (``at_once``); it is not for two threads at
+    once, so there is exactly one. No timer: a lone call runs at once, and what comes meanwhile forms the next batch.
     Calls that fit in one run take turns with parts of larger ones, and with second looks, each of which is a run, so
     that a lone image waits for one run at most, whatever else is asked.
 
@@ -40,11 +42,15 @@ class Batcher:
         limit: int,
         observe: Callable[[int], None] = lambda size: None,
         most_waiting: float = math.inf,
+        most_at_once: float = 1,
     ) -> None:
-        """limit: most images in one run of the engine. observe: told the size of every run. most_waiting: images."""
-        self._limit, self._most_waiting = limit, most_waiting
+        """limit: most images in one run of the engine. observe: told the size of every run. most_waiting: images.
+        most_at_once: lone images of one turn of the event loop that it answers itself. More than one are better left to
+        the thread where that has a core of its own; where it has none, to change threads only costs time.
+        """
+        self._limit, self._most_waiting, self._most_at_once = limit, most_waiting, most_at_once
         self._engine, self._observe = engine, observe
-        self._coming = 0
+        self._lone: deque[_Lone] = deque()
         self._runner = _Runner(engine, limit, observe)
         # A daemon, since Python waits at its end for any other, and this one waits for work.
         self._thread = threading.Thread(target=self._runner.run, name="inference", daemon=True)
@@ -58,24 +64,47 @@ class Batcher:
 
     def admit(self, images: int = 1) -> None:
         """Raises Overloaded when so many more images cannot wait. Where none waits, any number may."""
-        if self._runner.waiting and self._runner.waiting + images > self._most_waiting:
+        waiting = self._runner.waiting + len(self._lone)
+        if waiting and waiting + images > self._most_waiting:
             raise Overloaded()
 
-    async def at_once(self, image: Images) -> Probabilities | None:
-        """The answer for a lone image, (1, 28, 28) to (1, 10), or None where others want one too: see ``submit``.
+    async def at_once(self, image: NDArray[np.uint8], deadline: float = math.inf) -> NDArray[np.float32] | None:
+        """The answer for a lone image, (28, 28) to (10,), or None where it is for the thread to answer: see ``submit``.
+        Raises TooLate.
 
-        It runs on the event loop, which is held up for less than a small picture takes to decode, and spares the image
-        two changes of threads. Whatever came at the same moment has been counted when this looks.
+        It runs on the event loop, which spares the image two changes of threads. Whatever came in the same turn of the
+        loop has been taken in when the first of them goes on here, and is answered with it.
         """
-        self._coming += 1
+        call = _Lone(image)
+        self._lone.append(call)
         try:
             await asyncio.sleep(0)
-            if self._coming > 1 or self._runner.waiting:
-                return None
-            self._observe(1)
-            return self._engine.predict(image)
+            if call.row is None:
+                if self._runner.waiting or len(self._lone) > self._most_at_once:
+                    return None
+                if len(self._lone) > 1 and time.monotonic() > deadline:  # a lone one waited for nothing
+                    raise TooLate()
+                self._answer_lone()
         finally:
-            self._coming -= 1
+            if call.row is None:
+                self._lone.remove(call)
+        if call.unsure:
+            await asyncio.sleep(0)  # whoever is sure goes first
+            if self._runner.waiting:
+                return None
+            return self._engine.look_again(image)
+        return call.row
+
+    def _answer_lone(self) -> None:
+        """Those that came first, as many as fit in one run."""
+        batch = list(itertools.islice(self._lone, self._limit))
+        self._observe(len(batch))
+        images = np.stack([call.image for call in batch]) if len(batch) > 1 else batch[0].image[None]
+        rows = self._engine.glance(images)
+        unsure = self._engine.unsure(rows)
+        for place, call in enumerate(batch):
+            call.row, call.unsure = rows[place], place in unsure
+            self._lone.popleft()
 
     def submit(self, images: Images, deadline: float = math.inf) -> Answer:
         """The answer to come: uint8 (n, 28, 28) to float32 (n, 10). More than the limit go through in several runs.
@@ -93,6 +122,15 @@ class Batcher:
         """Answer what was submitted, and end the thread."""
         self._end()
         self._thread.join()
+
+
+@dataclass(eq=False, slots=True)
+class _Lone:
+    """An image that the event loop may answer, and what the engine said of it at a glance."""
+
+    image: NDArray[np.uint8]
+    row: NDArray[np.float32] | None = None
+    unsure: bool = False
 
 
 @dataclass(eq=False, slots=True)

@@ -1,5 +1,6 @@
 """One version with its running network, and the versions on disk."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,9 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
         version = versions.verify(folder / str(number))
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
-    return Live(version.card, Batcher(engine(version, threads), OpenVinoEngine.MOST, observe, most_waiting))
+    most = OpenVinoEngine.MOST
+    at_once = math.inf if threads == 1 else 1
+    return Live(version.card, Batcher(engine(version, threads), most, observe, most_waiting, at_once))
 
 
 def engine(version: Version, threads: int) -> Engine:

@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import math
 import threading
 import time
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.errors import Overloaded, TooLate
 from app.inference.batcher import Batcher
@@ -45,6 +47,10 @@ def images(*values: int) -> Images:
     batch = np.zeros((len(values), 28, 28), np.uint8)
     batch[:, 0, 0] = values
     return batch
+
+
+def image(value: int) -> NDArray[np.uint8]:
+    return images(value)[0]
 
 
 async def started(engine: Slow, runs: int) -> None:
@@ -262,13 +268,13 @@ def test_a_lone_image_is_answered_at_once_and_only_a_lone_one() -> None:
         seen: list[int] = []
         batcher = Batcher(engine, 4, seen.append)
         engine.go.release(1)
-        rows = await batcher.at_once(images(5))
-        assert rows is not None
-        assert rows[0, 0] == 5
+        row = await batcher.at_once(image(5))
+        assert row is not None
+        assert row[0] == 5
         assert seen == [1]
 
         async def ask(n: int) -> bool:
-            if await batcher.at_once(images(n)) is not None:
+            if await batcher.at_once(image(n)) is not None:
                 return True
             await batcher.submit(images(n))
             return False
@@ -276,10 +282,62 @@ def test_a_lone_image_is_answered_at_once_and_only_a_lone_one() -> None:
         engine.go.release(2)
         assert await asyncio.gather(*(ask(n) for n in range(4))) == [False] * 4
         answer = batcher.submit(images(3))
-        assert await batcher.at_once(images(4)) is None  # the engine is at work in its thread
+        assert await batcher.at_once(image(4)) is None  # the engine is at work in its thread
         engine.go.release(2)
         await answer
-        assert await batcher.at_once(images(6)) is not None
+        assert await batcher.at_once(image(6)) is not None
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def at_once(batcher: Batcher, *values: int) -> asyncio.Future[list[float | None]]:
+    """What each gets that comes in one turn of the loop."""
+
+    async def ask(value: int) -> float | None:
+        row = await batcher.at_once(image(value))
+        return None if row is None else float(row[0])
+
+    return asyncio.gather(*map(ask, values))
+
+
+def test_without_a_core_for_the_thread_all_of_one_turn_are_answered_in_it() -> None:
+    async def story() -> None:
+        engine = Doubtful()
+        batcher = Batcher(engine, 4, most_at_once=math.inf)
+        engine.go.release(100)
+        assert await at_once(batcher, 1, 2, 3) == [1, 2, 3]
+        assert engine.sizes == [3]
+        assert await at_once(batcher, 1, 202, 3, 4, 5, 206) == [1, 102, 3, 4, 5, 106]
+        assert engine.sizes == [3, 4, 2, 1, 1]  # no more than fit, and second looks by themselves
+        engine.fail = True
+        outcomes = await asyncio.gather(*(batcher.at_once(image(n)) for n in (1, 2)), return_exceptions=True)
+        assert [str(outcome) for outcome in outcomes] == ["the engine broke"] * 2
+        engine.fail = False
+        assert await at_once(batcher, 7) == [7]
+        batcher.close()
+
+    asyncio.run(story())
+
+
+def test_those_of_one_turn_are_admitted_and_dropped_like_those_that_wait() -> None:
+    async def story() -> None:
+        engine = Slow()
+        batcher = Batcher(engine, 4, most_waiting=2, most_at_once=math.inf)
+        engine.go.release(100)
+
+        async def ask(value: int) -> NDArray[np.float32] | None:
+            batcher.admit()
+            return await batcher.at_once(image(value))
+
+        outcomes = await asyncio.gather(*map(ask, range(4)), return_exceptions=True)
+        assert [isinstance(outcome, Overloaded) for outcome in outcomes] == [False, False, True, True]
+        await ask(1)
+        sizes = list(engine.sizes)
+        past = time.monotonic() - 1
+        outcomes = await asyncio.gather(*(batcher.at_once(image(1), past) for _ in range(3)), return_exceptions=True)
+        assert [isinstance(outcome, TooLate) for outcome in outcomes] == [True, True, False]
+        assert engine.sizes == [*sizes, 1]  # the others cost no run, and the last one waits for nobody
         batcher.close()
 
     asyncio.run(story())
