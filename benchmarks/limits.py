@@ -14,8 +14,11 @@ import httpx
 from benchmarks import alone, machine, ours, overload, pictures, wrk
 from benchmarks.measurement import Measurement, measure, median
 from benchmarks.processes import Server
+from benchmarks.serving import DIGIT
 from benchmarks.table import markdown
 from training.evaluate import png
+
+SEVEN = DIGIT.read_bytes()
 
 CORES = len(os.sched_getaffinity(0))
 WARM_SECONDS = 2
@@ -107,7 +110,7 @@ def _table(what: str, medians: dict[tuple[str, int], Measurement]) -> str:
 
 def connections(options: argparse.Namespace) -> None:
     """One PNG upload a request, over more and more connections."""
-    forms = {"multipart": _one(_digit()), "raw body": wrk.Request("/predict", _digit(), "image/png")}
+    forms = {"multipart": _one(SEVEN), "raw body": wrk.Request("/predict", SEVEN, "image/png")}
     loads = {(form, count): request for form, request in forms.items() for count in (1, 8, 32, 128, 512)}
     with _service(options) as server:
         print(_table("form", _rounds(server, loads, options)))
@@ -173,7 +176,7 @@ def processes(options: argparse.Namespace) -> None:
     for _ in range(options.rounds):
         for count in counts:
             with _service(options, count) as server:
-                request = _one(_digit())
+                request = _one(SEVEN)
                 wrk.load(server.url, request, 32, WARM_SECONDS)
                 for number in (1, 32, 128):
                     measured = measure(server, request, number, options.seconds)
@@ -184,8 +187,8 @@ def processes(options: argparse.Namespace) -> None:
 def overloaded(options: argparse.Namespace) -> bool:
     """Far more clients than can be answered in time."""
     with _service(options) as server:
-        wrk.load(server.url, _one(_digit()), 128, WARM_SECONDS)
-        return overload.overload(server, _one(_digit()), options.pressed)
+        wrk.load(server.url, _one(SEVEN), 128, WARM_SECONDS)
+        return overload.overload(server, _one(SEVEN), options.pressed)
 
 
 def mixed(options: argparse.Namespace) -> None:
@@ -197,11 +200,11 @@ def mixed(options: argparse.Namespace) -> None:
         "1,000 images, octet-stream": _raw([image.tobytes() for image in images]),
     }
     with _service(options) as server:
-        for request in (_one(_digit()), *neighbours.values()):
+        for request in (_one(SEVEN), *neighbours.values()):
             if request:
                 _ask(server, request)
                 wrk.load(server.url, request, 2 * CORES, WARM_SECONDS)
-        print(overload.beside(server, _one(_digit()), neighbours, options.seconds, options.rounds))
+        print(overload.beside(server, _one(SEVEN), neighbours, options.seconds, options.rounds))
 
 
 def start(options: argparse.Namespace) -> None:
@@ -210,7 +213,7 @@ def start(options: argparse.Namespace) -> None:
     for _ in range(STARTS):
         with _service(options) as server:
             seconds.append(server.ready_after)
-            _ask(server, _one(_digit()))
+            _ask(server, _one(SEVEN))
             memories.append([memory for memory in server.memories() if memory.rss])
     rows = [["command to ready, s", f"{statistics.median(seconds):.2f}", f"{min(seconds):.2f} to {max(seconds):.2f}"]]
     for number, found in enumerate(zip(*memories, strict=False)):
@@ -219,11 +222,6 @@ def start(options: argparse.Namespace) -> None:
             middle, span = f"{statistics.median(held):.0f}", f"{min(held):.0f} to {max(held):.0f}"
             rows.append([f"process {number + 1}, {kind.upper()}, MB", middle, span])
     print(markdown(["", f"median of {STARTS}", "range"], rows))
-
-
-def _digit() -> bytes:
-    """A 28x28 PNG as MNIST has them."""
-    return pictures.encode(pictures.draw(7, 28))
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], bool | None]] = {
