@@ -25,10 +25,10 @@ LONG_WAIT = 8
 
 
 class Batcher:
-    """Feeds an engine from one event loop, in one thread of its own.
+    """Feeds two engines of one network, in a thread beside the event loop and on the loop itself.
 
-    The engine blocks, so it runs beside the event loop, but for lone images (``at_once``); it is not for two threads at
-    once, so there is exactly one. No timer: a lone call runs at once, and what comes meanwhile forms the next batch.
+    An engine blocks, so it runs beside the event loop, but for lone images (``at_once``); it is not for two threads at
+    once, so each has its own. No timer: a lone call runs at once, and what comes meanwhile forms the next batch.
     Calls that fit in one run take turns with parts of larger ones, and with second looks, each of which is a run, so
     that a lone image waits for one run at most, whatever else is asked.
 
@@ -39,17 +39,19 @@ class Batcher:
     def __init__(
         self,
         engine: Engine,
+        own: Engine,
         limit: int,
         observe: Callable[[int], None] = lambda size: None,
         most_waiting: float = math.inf,
         most_at_once: float = 1,
     ) -> None:
-        """limit: most images in one run of the engine. observe: told the size of every run. most_waiting: images.
+        """engine: for the thread. own: for the event loop. limit: most images in one run. observe: told the size of
+        every run. most_waiting: images.
         most_at_once: lone images of one turn of the event loop that it answers itself. More than one are better left to
         the thread where that has a core of its own; where it has none, to change threads only costs time.
         """
         self._limit, self._most_waiting, self._most_at_once = limit, most_waiting, most_at_once
-        self._engine, self._observe = engine, observe
+        self._own, self._observe = own, observe
         self._lone: deque[_Lone] = deque()
         self._runner = _Runner(engine, limit, observe)
         # A daemon, since Python waits at its end for any other, and this one waits for work.
@@ -80,7 +82,7 @@ class Batcher:
         try:
             await asyncio.sleep(0)
             if call.row is None:
-                if self._runner.waiting or len(self._lone) > self._most_at_once:
+                if self._left_to_the_thread():
                     return None
                 if len(self._lone) > 1 and time.monotonic() > deadline:  # a lone one waited for nothing
                     raise TooLate()
@@ -90,18 +92,20 @@ class Batcher:
                 self._lone.remove(call)
         if call.unsure:
             await asyncio.sleep(0)  # whoever is sure goes first
-            if self._runner.waiting:
-                return None
-            return self._engine.look_again(image)
+            return self._own.look_again(image)
         return call.row
+
+    def _left_to_the_thread(self) -> bool:
+        """Whether lone images are better off there, where it has a core: with others, in one batch."""
+        return len(self._lone) > self._most_at_once or (self._most_at_once == 1 and self._runner.waiting_small > 0)
 
     def _answer_lone(self) -> None:
         """Those that came first, as many as fit in one run."""
         batch = list(itertools.islice(self._lone, self._limit))
         self._observe(len(batch))
         images = np.stack([call.image for call in batch]) if len(batch) > 1 else batch[0].image[None]
-        rows = self._engine.glance(images)
-        unsure = self._engine.unsure(rows)
+        rows = self._own.glance(images)
+        unsure = self._own.unsure(rows)
         for place, call in enumerate(batch):
             call.row, call.unsure = rows[place], place in unsure
             self._lone.popleft()
@@ -114,7 +118,7 @@ class Batcher:
         """
         self.admit(len(images))
         answer: Answer = asyncio.get_running_loop().create_future()
-        self._runner.waiting += len(images)
+        self._runner.count(len(images))
         self._runner.arrivals.put(_Call(images, answer, deadline, np.empty((len(images), 10), np.float32)))
         return answer
 
@@ -157,11 +161,19 @@ class _Runner:
 
     def __init__(self, engine: Engine, limit: int, observe: Callable[[int], None]) -> None:
         self.arrivals: SimpleQueue[_Call | None] = SimpleQueue()  # None: no more will come
-        self.waiting = 0  # images that were submitted and not answered; only the event loop changes it
+        # Images that were submitted and not answered, and those of calls that fit in one run; only the event loop
+        # changes them.
+        self.waiting = self.waiting_small = 0
         self._engine, self._limit, self._observe = engine, limit, observe
         self._small: deque[_Call] = deque()  # that fit in one run and wait for it
         self._large: deque[_Call] = deque()  # that take several, for their number or for second looks
         self._large_next = False
+
+    def count(self, images: int) -> None:
+        """More, or less than 0 fewer, images of one call wait."""
+        self.waiting += images
+        if abs(images) <= self._limit:
+            self.waiting_small += images
 
     def run(self) -> None:
         more = True
@@ -242,7 +254,7 @@ class _Runner:
     def _settle(self, answers: Sequence[tuple[_Call, Probabilities | Exception]]) -> None:
         """On the event loop."""
         for call, answer in answers:
-            self.waiting -= len(call.images)
+            self.count(-len(call.images))
             if call.answer.done():
                 continue
             if isinstance(answer, Exception):

@@ -34,7 +34,8 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
         raise ModelError(str(error)) from None
     most = OpenVinoEngine.MOST
     at_once = math.inf if threads == 1 else 1
-    return Live(version.card, Batcher(engine(version, threads), most, observe, most_waiting, at_once))
+    engines = engine(version, threads), engine(version, threads)
+    return Live(version.card, Batcher(*engines, most, observe, most_waiting, at_once))
 
 
 def engine(version: Version, threads: int) -> Engine:

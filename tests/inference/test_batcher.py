@@ -63,7 +63,7 @@ def test_what_arrives_meanwhile_is_the_next_batch() -> None:
     async def story() -> None:
         engine = Slow()
         seen: list[int] = []
-        batcher = Batcher(engine, 64, seen.append)
+        batcher = Batcher(engine, engine, 64, seen.append)
         first = batcher.submit(images(1))
         await started(engine, 1)  # a lone request waits for nobody
         others = [batcher.submit(images(n, n + 100)) for n in range(2, 10)]
@@ -80,7 +80,7 @@ def test_what_arrives_meanwhile_is_the_next_batch() -> None:
 def test_no_run_is_larger_than_the_limit() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 8)
+        batcher = Batcher(engine, engine, 8)
         engine.go.release(100)
         rows = await batcher.submit(images(*range(21)))
         assert rows[:, 0].tolist() == list(range(21))
@@ -93,7 +93,7 @@ def test_no_run_is_larger_than_the_limit() -> None:
 def test_a_failure_reaches_those_who_wait_and_nobody_else() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 8)
+        batcher = Batcher(engine, engine, 8)
         engine.fail = True
         engine.go.release(1)
         with pytest.raises(RuntimeError, match="broke"):
@@ -111,7 +111,7 @@ def test_a_failing_observer_leaves_nobody_waiting() -> None:
         def observe(size: int) -> None:
             raise ValueError(size)
 
-        batcher = Batcher(Slow(), 8, observe)
+        batcher = Batcher(Slow(), Slow(), 8, observe)
         with pytest.raises(ValueError, match="1"):
             await asyncio.wait_for(batcher.submit(images(1)), 5)
         batcher.close()
@@ -122,7 +122,7 @@ def test_a_failing_observer_leaves_nobody_waiting() -> None:
 def test_a_request_that_left_does_not_disturb_the_others() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 8)
+        batcher = Batcher(engine, engine, 8)
         first = batcher.submit(images(1))
         await started(engine, 1)
         left, stays = (batcher.submit(images(n)) for n in (2, 3))
@@ -140,7 +140,7 @@ def test_a_request_that_left_does_not_disturb_the_others() -> None:
 def test_a_lone_image_waits_for_one_run_whatever_else_is_asked() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 4)
+        batcher = Batcher(engine, engine, 4)
         large = [batcher.submit(images(*range(40))) for _ in range(2)]
         await started(engine, 1)
         lone = batcher.submit(images(77))
@@ -158,7 +158,7 @@ def test_a_lone_image_waits_for_one_run_whatever_else_is_asked() -> None:
 def test_large_calls_get_their_turns_however_many_small_ones_come() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 2)
+        batcher = Batcher(engine, engine, 2)
         engine.go.release(1000)
         large = batcher.submit(images(*range(8)))
         ended = 0
@@ -174,7 +174,7 @@ def test_large_calls_get_their_turns_however_many_small_ones_come() -> None:
 def test_a_large_call_does_not_wait_for_the_end_of_another() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 2)
+        batcher = Batcher(engine, engine, 2)
         first = batcher.submit(images(*range(20)))
         await started(engine, 1)
         second = batcher.submit(images(1, 2, 3))
@@ -191,7 +191,7 @@ def test_a_large_call_does_not_wait_for_the_end_of_another() -> None:
 def test_what_was_not_begun_by_its_deadline_costs_no_run() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 2)
+        batcher = Batcher(engine, engine, 2)
         deadline = time.monotonic() + 1  # by which any machine begins it
         first = batcher.submit(images(*range(4)), deadline)
         await started(engine, 1)  # begun, it is finished
@@ -211,7 +211,7 @@ def test_what_was_not_begun_by_its_deadline_costs_no_run() -> None:
 def test_what_nobody_waits_for_any_more_costs_no_run() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 2, most_waiting=20)
+        batcher = Batcher(engine, engine, 2, most_waiting=20)
         first = batcher.submit(images(1))
         await started(engine, 1)
         for answer in [batcher.submit(images(*range(n))) for n in (1, 2, 6)]:
@@ -230,7 +230,7 @@ def test_what_nobody_waits_for_any_more_costs_no_run() -> None:
 def test_no_more_waits_than_may() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 2, most_waiting=5)
+        batcher = Batcher(engine, engine, 2, most_waiting=5)
         assert not batcher.congested
         answers = [batcher.submit(images(*range(17)))]  # where nothing waits, any number may
         assert batcher.congested
@@ -251,7 +251,7 @@ def test_no_more_waits_than_may() -> None:
 
 def test_its_thread_ends_with_it() -> None:
     async def story() -> None:
-        batcher = Batcher(Slow(), 2)
+        batcher = Batcher(Slow(), Slow(), 2)
         thread = batcher._thread
         assert thread.is_alive()
         del batcher
@@ -266,7 +266,7 @@ def test_a_lone_image_is_answered_at_once_and_only_a_lone_one() -> None:
     async def story() -> None:
         engine = Slow()
         seen: list[int] = []
-        batcher = Batcher(engine, 4, seen.append)
+        batcher = Batcher(engine, engine, 4, seen.append)
         engine.go.release(1)
         row = await batcher.at_once(image(5))
         assert row is not None
@@ -291,6 +291,29 @@ def test_a_lone_image_is_answered_at_once_and_only_a_lone_one() -> None:
     asyncio.run(story())
 
 
+def test_a_lone_image_does_not_wait_for_a_large_call() -> None:
+    """The loop has an engine of its own; only what could be one batch with others is left to the thread."""
+
+    async def story() -> None:
+        engine, own = Slow(), Slow()
+        own.go.release(100)
+        batcher = Batcher(engine, own, 2)
+        large = batcher.submit(images(*range(5)))
+        await started(engine, 1)
+        row = await batcher.at_once(image(7))
+        assert row is not None
+        assert row[0] == 7
+        small = batcher.submit(images(1, 2))
+        assert await batcher.at_once(image(8)) is None
+        engine.go.release(100)
+        await asyncio.gather(large, small)
+        assert await batcher.at_once(image(9)) is not None
+        assert (engine.sizes, own.sizes) == ([2, 2, 2, 1], [1, 1])
+        batcher.close()
+
+    asyncio.run(story())
+
+
 def at_once(batcher: Batcher, *values: int) -> asyncio.Future[list[float | None]]:
     """What each gets that comes in one turn of the loop."""
 
@@ -304,7 +327,7 @@ def at_once(batcher: Batcher, *values: int) -> asyncio.Future[list[float | None]
 def test_without_a_core_for_the_thread_all_of_one_turn_are_answered_in_it() -> None:
     async def story() -> None:
         engine = Doubtful()
-        batcher = Batcher(engine, 4, most_at_once=math.inf)
+        batcher = Batcher(engine, engine, 4, most_at_once=math.inf)
         engine.go.release(100)
         assert await at_once(batcher, 1, 2, 3) == [1, 2, 3]
         assert engine.sizes == [3]
@@ -323,7 +346,7 @@ def test_without_a_core_for_the_thread_all_of_one_turn_are_answered_in_it() -> N
 def test_those_of_one_turn_are_admitted_and_dropped_like_those_that_wait() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, 4, most_waiting=2, most_at_once=math.inf)
+        batcher = Batcher(engine, engine, 4, most_waiting=2, most_at_once=math.inf)
         engine.go.release(100)
 
         async def ask(value: int) -> NDArray[np.float32] | None:
@@ -348,7 +371,7 @@ def test_second_looks_take_turns_with_lone_images() -> None:
 
     async def story() -> None:
         engine = Doubtful()
-        batcher = Batcher(engine, 4)
+        batcher = Batcher(engine, engine, 4)
         many = batcher.submit(images(1, 201, 202, 203, 4, 205))
         await started(engine, 1)
         first = batcher.submit(images(7))
@@ -371,7 +394,7 @@ def test_second_looks_take_turns_with_lone_images() -> None:
 def test_who_is_sure_does_not_wait_for_the_second_looks_of_others() -> None:
     async def story() -> None:
         engine = Doubtful()
-        batcher = Batcher(engine, 4)
+        batcher = Batcher(engine, engine, 4)
         first = batcher.submit(images(1))
         await started(engine, 1)
         unsure, sure = batcher.submit(images(201)), batcher.submit(images(2))
@@ -390,7 +413,7 @@ def test_who_is_sure_does_not_wait_for_the_second_looks_of_others() -> None:
 def test_a_second_look_that_fails_reaches_its_caller_alone() -> None:
     async def story() -> None:
         engine = Doubtful()
-        batcher = Batcher(engine, 4)
+        batcher = Batcher(engine, engine, 4)
         unsure = batcher.submit(images(1, 201))
         await started(engine, 1)
         engine.go.release(1)
