@@ -81,6 +81,14 @@ def test_a_head_without_end_is_refused(client: httpx.Client, start: bytes, piece
     assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
 
 
+def test_who_sends_too_long_a_head_is_told_so(client: httpx.Client) -> None:
+    with socket.create_connection(("127.0.0.1", client.base_url.port or 80), timeout=10) as line:
+        line.sendall(GET + b"x-one: " + bytes([120]) * MOST_SILENT)
+        told = b"".join(iter(lambda: line.recv(2000), b""))
+    assert told.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert told.endswith(b"send fewer headers")
+
+
 def test_a_long_head_is_none_too_long(client: httpx.Client) -> None:
     headers = {f"x-{number}": "y" * 1000 for number in range(30)}
     for _ in range(4):  # on one connection

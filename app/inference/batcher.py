@@ -43,14 +43,14 @@ class Batcher:
         limit: int,
         observe: Callable[[int], None] = lambda size: None,
         most_waiting: float = math.inf,
-        most_at_once: float = 1,
+        beside: bool = True,
     ) -> None:
         """engine: for the thread. own: for the event loop. limit: most images in one run. observe: told the size of
         every run. most_waiting: images.
-        most_at_once: lone images of one turn of the event loop that it answers itself. More than one are better left to
-        the thread where that has a core of its own; where it has none, to change threads only costs time.
+        beside: whether the thread has a core of its own. Then several lone images are better left to it; where it has
+        none, to change threads only costs time.
         """
-        self._limit, self._most_waiting, self._most_at_once = limit, most_waiting, most_at_once
+        self._limit, self._most_waiting, self._beside = limit, most_waiting, beside
         self._own, self._observe = own, observe
         self._lone: deque[_Lone] = deque()
         self._runner = _Runner(engine, limit, observe)
@@ -96,8 +96,8 @@ class Batcher:
         return call.row
 
     def _left_to_the_thread(self) -> bool:
-        """Whether lone images are better off there, where it has a core: with others, in one batch."""
-        return len(self._lone) > self._most_at_once or (self._most_at_once == 1 and self._runner.waiting_small > 0)
+        """Whether lone images are better off there: beside the event loop, in one batch with others."""
+        return self._beside and (len(self._lone) > 1 or self._runner.waiting_small > 0)
 
     def _answer_lone(self) -> None:
         """Those that came first, as many as fit in one run."""

@@ -1,6 +1,5 @@
 """One version with its running network, and the versions on disk."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +31,9 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
         version = versions.verify(folder / str(number))
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
-    most = OpenVinoEngine.MOST
-    at_once = math.inf if threads == 1 else 1
     engines = engine(version, threads), engine(version, threads)
-    return Live(version.card, Batcher(*engines, most, observe, most_waiting, at_once))
+    batcher = Batcher(*engines, OpenVinoEngine.MOST, observe, most_waiting, beside=threads > 1)
+    return Live(version.card, batcher)
 
 
 def engine(version: Version, threads: int) -> Engine:

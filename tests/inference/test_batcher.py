@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import math
 import threading
 import time
 
@@ -327,7 +326,7 @@ def at_once(batcher: Batcher, *values: int) -> asyncio.Future[list[float | None]
 def test_without_a_core_for_the_thread_all_of_one_turn_are_answered_in_it() -> None:
     async def story() -> None:
         engine = Doubtful()
-        batcher = Batcher(engine, engine, 4, most_at_once=math.inf)
+        batcher = Batcher(engine, engine, 4, beside=False)
         engine.go.release(100)
         assert await at_once(batcher, 1, 2, 3) == [1, 2, 3]
         assert engine.sizes == [3]
@@ -346,7 +345,7 @@ def test_without_a_core_for_the_thread_all_of_one_turn_are_answered_in_it() -> N
 def test_those_of_one_turn_are_admitted_and_dropped_like_those_that_wait() -> None:
     async def story() -> None:
         engine = Slow()
-        batcher = Batcher(engine, engine, 4, most_waiting=2, most_at_once=math.inf)
+        batcher = Batcher(engine, engine, 4, most_waiting=2, beside=False)
         engine.go.release(100)
 
         async def ask(value: int) -> NDArray[np.float32] | None:
