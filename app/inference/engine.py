@@ -42,10 +42,11 @@ class Engine(ABC):
 
 
 class OpenVinoEngine(Engine):
-    """A version's network in OpenVINO on the CPU, in float32.
+    """A version's network in OpenVINO on the CPU, as exact as its file has it: in float32, or in part in 8 bits.
 
-    Float32 on purpose: the runtime's own choice on recent processors is bfloat16, which moves
-    probabilities by 1e-3 and more and makes the same image score differently on another machine.
+    The runtime's own choice on recent processors is bfloat16, which makes the same image score differently on another
+    machine, by 1e-3 and more. Whole numbers of 8 bits give the same everywhere, but for 3e-4 at most where a processor
+    has no instructions for them (AVX2, and AVX-512 without VNNI).
     """
 
     # Each new batch size costs the runtime a preparation of a millisecond and more. These are all prepared at the
@@ -57,7 +58,7 @@ class OpenVinoEngine(Engine):
         self, version: Version, threads: int, sizes: Iterable[int] = range(1, MOST + 1), *, alone: bool = False
     ) -> None:
         """sizes: the batches that are prepared; all others are made up of these. alone: not the whole version, but its
-        first member, where it has several.
+        first member, where it has several; in 8 bits, see ``training/quantise.py``.
 
         Raises ModelError when the graph was not made from this ``model.keras`` or cannot be loaded.
 
@@ -74,12 +75,13 @@ class OpenVinoEngine(Engine):
             # Pinned, the threads of every process would go to the same cores, the first ones.
             "ENABLE_CPU_PINNING": False,
         }
+        import openvino
+
         core = _runtime()
         try:
             graph = core.read_model(graph_bytes, weights)
             source = str(graph.get_rt_info(["digits", "source_sha256"]).value)
-            if alone:
-                graph = _cut(graph)
+            graph = openvino.Model([graph.get_results()[-1 if alone else 0]], graph.get_parameters())
             self._compiled = core.compile_model(graph, "CPU", options)
             self._runs = {size: self._prepare(size) for size in sizes}
         except RuntimeError as error:
@@ -123,13 +125,6 @@ class OpenVinoEngine(Engine):
         buffer[..., 0] = images
         probabilities: Probabilities = request.infer()[0]  # a copy: the next run writes over the runtime's own
         return probabilities
-
-
-def _cut(graph: Any) -> Any:
-    """The part of a graph that gives what its last output has: the only one, or what the first member says."""
-    import openvino
-
-    return openvino.Model([graph.get_results()[-1]], graph.get_parameters())
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.inference.engine import OpenVinoEngine
-from training import export, recipes, versions
+from training import export, quantise, recipes, versions
 from training.errors import TrainingError
 from training.network import build, join
 
@@ -158,7 +158,18 @@ def test_the_first_of_several_members_can_be_asked_alone(tmp_path: Path) -> None
     export.stage(joined, tmp_path / "staged", second_look=0.85)
     version = versions.verify(tmp_path / "staged")
     images = export.check_images(20)
-    for network, alone in ((joined, False), (members[0], True)):
-        found = OpenVinoEngine(version, threads=1, alone=alone).predict(images)
-        assert found == pytest.approx(np.asarray(network(images[..., None])), abs=1e-5)
-    assert np.abs(np.asarray(joined(images[..., None])) - np.asarray(members[0](images[..., None]))).max() > 1e-3
+    whole, first = (np.asarray(network(images[..., None])) for network in (joined, members[0]))
+    assert np.abs(whole - first).max() > 1e-3
+    assert OpenVinoEngine(version, threads=1).predict(images) == pytest.approx(whole, abs=1e-5)
+    alone = OpenVinoEngine(version, threads=1, alone=True).predict(images)
+    assert alone == pytest.approx(first, abs=5e-4)  # it is in 8 bits
+    assert np.abs(alone - first).max() > 1e-5
+
+
+def test_a_network_that_8_bits_are_too_few_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantise, "WEIGHT_LEVELS", 2)
+    keras.utils.set_random_seed(2)
+    joined = join([build(recipes.find("quick"), name=f"member-{number}") for number in range(2)], "pair")
+    joined.set_weights([array * 3 for array in joined.get_weights()])
+    with pytest.raises(TrainingError, match="in 8 bits the first network differs by 0"):
+        export.stage(joined, tmp_path / "staged", second_look=0.85)
