@@ -26,6 +26,10 @@ MOST_SILENT = 64 * 2**10
 # bodies.py.
 PATIENCE = 30.0
 
+# Objects more than at the last look for garbage that are worth another. Python's own number, 700, is that of a handful
+# of requests, which leave none as a rule.
+GARBAGE = 20_000
+
 # Seconds after SIGTERM: for requests that are on their way, and then for those that run. What stops services kills
 # them after ten, as a rule.
 LAST_CALL_SECONDS = 0.5
@@ -159,6 +163,7 @@ def serve(host: str, port: int, listener: int | None = None) -> None:
     gc.disable()
     config.load_app()
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     gc.enable()
     server = Server(config)
 

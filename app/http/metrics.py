@@ -40,6 +40,7 @@ class Metrics:
         self._declined = Counter(
             "digits_declined", "Pictures whose answer was not accepted.", ("reason",), registry=self._registry
         )
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         for reason in get_args(Reason):
             self._declined.labels(reason)  # told from the start, as 0
         self._version = Gauge(
@@ -61,8 +62,15 @@ class Metrics:
 
     def request(self, method: str, path: str, status: int, seconds: float) -> None:
         """path: the route's pattern, never the raw path, so that the number of series is bounded."""
-        self._requests.labels(method, path, str(status)).inc()
-        self._seconds.labels(path).observe(seconds)
+        # Finding a series by its labels costs as much as counting in it.
+        requests, times = self._series.get((method, path, status)) or self._find(method, path, status)
+        requests.inc()
+        times.observe(seconds)
+
+    def _find(self, method: str, path: str, status: int) -> tuple[Counter, Histogram]:
+        found = self._requests.labels(method, path, str(status)), self._seconds.labels(path)
+        self._series[method, path, status] = found
+        return found
 
     def batch(self, images: int) -> None:
         self._batches.observe(images)
