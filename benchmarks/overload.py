@@ -66,7 +66,7 @@ def beside(
 
     None is no neighbour, and comes first; the others are compared with it.
     """
-    times: dict[str, list[pressure.Times]] = {name: [] for name in neighbours}
+    found: dict[str, list[pressure.Times]] = {name: [] for name in neighbours}
     sent: dict[str, list[float]] = {name: [0.0] for name in neighbours}
     for _ in range(rounds):
         for name, other in neighbours.items():
@@ -74,22 +74,24 @@ def beside(
                 # A second longer, so that it sends before and after.
                 load = pool.submit(wrk.load, server.url, other, 1, seconds + 1) if other else None
                 time.sleep(0.5)
-                times[name].append(pressure.load(server.port, request, 1, seconds).replies[200])
+                found[name].append(pressure.load(server.port, request, 1, seconds, first=True).replies[200])
                 if load:
                     sent[name].append(load.result().rate)
     middle = {
-        name: [statistics.median(values) for values in zip(*((one.p50, one.p99) for one in found), strict=True)]
-        for name, found in times.items()
+        name: [statistics.median(values) for values in zip(*((one.p50, one.p99) for one in times), strict=True)]
+        for name, times in found.items()
     }
     p50, p99 = next(iter(middle.values()))
     rows = [
         [
             *(name, f"{one[0]:.2f}", f"{one[1]:.2f}", f"{one[0] / p50:.2f}", f"{one[1] / p99:.2f}"),
+            f"{max(times.p99 for times in found[name]) / p99:.2f}",
             f"{statistics.median(sent[name]):.1f}",
         ]
         for name, one in middle.items()
     ]
-    return markdown(["beside", "p50, ms", "p99, ms", "p50, times", "p99, times", "its calls a second"], rows)
+    head = ["beside", "p50, ms", "p99, ms", "p50, times", "p99, times", "in the worst round", "its calls a second"]
+    return markdown(head, rows)
 
 
 def _back_to_normal(server: Server, request: wrk.Request, normal: float) -> float:

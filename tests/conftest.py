@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
+from app.main import create_app
+from app.settings import Settings
 from tests.samples import write_idx
 from training.data import Digits, load
 
@@ -79,6 +83,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def served(state: Path) -> Iterator[int]:
+    """The whole service in a thread of this process, where parts of it can be exchanged; its port."""
+    port = free_port()
+    app = create_app(Settings(models=SHIPPED, state=state, worker="external"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield port
+    server.should_exit = True
+    thread.join()
 
 
 Start = Callable[..., Server]

@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,8 +31,11 @@ router = APIRouter(tags=["predictions"])
 # has it takes about as long as handing it to a thread and back. Larger ones go to a thread.
 INLINE_BYTES = 4096
 
-# Images of a batch that one decoding thread takes at a time, and their bytes: what another request waits for.
-CHUNK, CHUNK_BYTES = 32, 128 * 1024
+# Of a batch, images of plain numbers that are looked at together, in a fifth of a millisecond.
+TOGETHER = 32
+
+# Seconds for which a batch's pictures are read before the event loop goes round: ten pictures of MNIST's kind.
+TURN = 0.0004
 
 # Entries of a batch's reply that are written at a time, in a fifth of a millisecond: a thousand would hold all others
 # up for four.
@@ -152,74 +153,68 @@ async def _read_one(request: Request, body: bytes) -> Sight:
     max_pixels, media_type = services_of(request)["settings"].max_pixels, content_type(request)
     if len(body) > INLINE_BYTES:
         return await in_thread(request, lambda: read_upload(parse_one(body, media_type), max_pixels), len(body))
-    upload = parse_one(body, media_type)
-    if isinstance(upload, File):
-        image = open_image(upload.content, max_pixels, upload.media_type)
-        if image.size != (SIDE, SIDE):
-            return await in_thread(request, lambda: read_image(image), len(body))
-        return read_image(image)
-    return read_upload(upload, max_pixels)
+    return await _read_small(request, parse_one(body, media_type))
+
+
+async def _read_small(request: Request, upload: Upload, *, begun: bool = False) -> Sight:
+    """What can be seen on an upload of few bytes: on the event loop, but for pictures that are larger than MNIST's.
+
+    Raises an ImageError, and what ``in_thread`` does.
+    """
+    if isinstance(upload, Pixels):
+        return read_grey(upload.brightness)
+    image = open_image(upload.content, services_of(request)["settings"].max_pixels, upload.media_type)
+    if image.size != (SIDE, SIDE):
+        return await in_thread(request, lambda: read_image(image), len(upload.content), begun=begun)
+    return read_image(image)
 
 
 async def _read_many(request: Request, body: bytes) -> Seen:
-    settings, decoders = services_of(request)["settings"], services_of(request)["decoders"]
-    media_type = content_type(request)
+    """What can be seen on each, or its error: small pictures on the event loop, a turn at a time, and larger ones in a
+    thread. A thread for all would keep the interpreter, and the core, from the loop for milliseconds.
+    """
+    settings, media_type = services_of(request)["settings"], content_type(request)
     uploads = await in_thread(request, lambda: parse_many(body, media_type, settings.max_batch), len(body))
     found: Seen = []
-    calls: deque[asyncio.Future[Seen]] = deque()
-
-    async def first() -> Seen:
-        return await unless_left(request, calls.popleft())
-
+    left = asyncio.create_task(_hang_up(request))
+    end = time.perf_counter() + TURN
     try:
-        for chunk, size in _chunks(uploads):
-            # As many wait as run, and no more: what others send meanwhile has its turn between them.
-            if len(calls) == 2 * settings.threads:
-                found += await first()
-            calls.append(decoders.submit(partial(_read_chunk, chunk, settings.max_pixels), size, begun=True))
-        while calls:
-            found += await first()
+        for start in range(0, len(uploads), TOGETHER):
+            some = uploads[start : start + TOGETHER]
+            pixels = [upload.brightness for upload in some if isinstance(upload, Pixels)]
+            sights = read_many_grey(np.stack(pixels)) if pixels else iter(())
+            for upload in some:
+                found.append(next(sights) if isinstance(upload, Pixels) else await _read_next(request, upload))
+                if time.perf_counter() > end:
+                    await asyncio.sleep(0)
+                    if left.done():
+                        raise ClientDisconnect
+                    end = time.perf_counter() + TURN
         return found
     finally:
-        for call in calls:
-            call.cancel()
+        left.cancel()
 
 
-def _chunks(uploads: list[Upload | DigitsError]) -> Iterator[tuple[list[Upload | DigitsError], int]]:
-    """The uploads in order, at least one of them, in pieces of at most CHUNK, and the bytes of each."""
-    chunk: list[Upload | DigitsError] = []
-    size = 0
-    for upload in uploads:
-        more = len(upload.content) if isinstance(upload, File) else SIDE * SIDE
-        if chunk and (len(chunk) == CHUNK or size + more > CHUNK_BYTES):
-            yield chunk, size
-            chunk, size = [], 0
-        chunk.append(upload)
-        size += more
-    yield chunk, size
-
-
-async def in_thread(request: Request, function: Callable[[], T], size: int) -> T:
-    """The function's result, from one of the decoding threads; size: of the body. Raises Overloaded, TooLate,
-    ClientDisconnect.
-    """
-    decoders = services_of(request)["decoders"]
-    awaited = decoders.submit(function, size)
-    return await (unless_left(request, awaited) if decoders.congested else awaited)
-
-
-def _read_chunk(uploads: list[Upload | DigitsError], max_pixels: int) -> Seen:
-    pixels = [upload.brightness for upload in uploads if isinstance(upload, Pixels)]
-    if len(pixels) == len(uploads):
-        return [*read_many_grey(np.stack(pixels))]
-    return [_read_or_error(upload, max_pixels) for upload in uploads]
-
-
-def _read_or_error(upload: Upload | DigitsError, max_pixels: int) -> Sight | DigitsError:
+async def _read_next(request: Request, upload: File | DigitsError) -> Sight | DigitsError:
+    """One of many. Raises what ``in_thread`` does."""
+    if isinstance(upload, DigitsError):
+        return upload
     try:
-        return upload if isinstance(upload, DigitsError) else read_upload(upload, max_pixels)
+        if len(upload.content) > INLINE_BYTES:
+            max_pixels = services_of(request)["settings"].max_pixels
+            return await in_thread(request, lambda: read_upload(upload, max_pixels), len(upload.content), begun=True)
+        return await _read_small(request, upload, begun=True)
     except ImageError as error:
         return error
+
+
+async def in_thread(request: Request, function: Callable[[], T], size: int, *, begun: bool = False) -> T:
+    """The function's result, from one of the decoding threads; size: of what it works on, in bytes. begun: see
+    ``Decoders``. Raises Overloaded, TooLate, ClientDisconnect.
+    """
+    decoders = services_of(request)["decoders"]
+    awaited = decoders.submit(function, size, begun=begun)
+    return await (unless_left(request, awaited) if decoders.congested else awaited)
 
 
 def read_upload(upload: Upload, max_pixels: int) -> Sight:

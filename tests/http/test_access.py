@@ -1,22 +1,17 @@
 """An error that nobody foresaw: told in the log, and as a problem that says nothing of the inside."""
 
 import logging
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Never
 
 import httpx
 import pytest
-import uvicorn
 
 from app.http import predictions
 from app.http.problems import MEDIA_TYPE
 from app.inference import live
-from app.main import create_app
-from app.settings import Settings
-from tests.conftest import SHIPPED, free_port
+from tests.conftest import served
 from tests.http.test_predictions import SEVEN
 
 
@@ -29,17 +24,8 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.C
     """The real service, in this process, with two things broken."""
     monkeypatch.setattr(predictions, "content_type", broken)  # on the short way
     monkeypatch.setattr(live, "cards", broken)  # on the framework's
-    port = free_port()
-    app = create_app(Settings(models=SHIPPED, state=tmp_path, worker="external"))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with served(tmp_path) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         yield client
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("GET", "/models")])

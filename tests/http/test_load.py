@@ -9,13 +9,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
+from app.http import predictions
 from app.http.bodies import MOST_ARRIVING
-from tests.conftest import Server, Start
+from app.vision.read import Sight, read_image
+from tests.conftest import Server, Start, served
 from tests.http.test_bad_input import check
 from tests.http.test_predictions import IMAGES, SEVEN, pixels
 from tests.http.test_service import metric
@@ -90,6 +94,50 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(start_server: S
     sender.join()
     assert replies[0].is_success
     assert between > 4
+
+
+def light_batch() -> bytes:
+    """A request with a thousand digits on light ground, 28x28: half a second of reading."""
+    light = encode(Image.fromarray(255 - np.array(pixels(), np.uint8)))
+    request = httpx.Request("POST", "http://digits/predict/batch", files=[("file", light)] * 1000)
+    body = request.read()
+    head = f"POST /predict/batch HTTP/1.1\r\nhost: a\r\ncontent-type: {request.headers['content-type']}\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def test_lone_digits_have_their_turn_while_a_batch_is_read(start_server: Start) -> None:
+    server = start_server(DIGITS_THREADS="1")
+    with (
+        httpx.Client(base_url=server.url, timeout=60) as client,
+        socket.create_connection(("127.0.0.1", server.port)) as one,
+    ):
+        one.sendall(light_batch())
+        between = 0
+        while runs(client) == between:  # nothing of the batch has come to the network
+            assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+            between += 1
+        assert between > 10
+        assert one.recv(12) == b"HTTP/1.1 200"
+
+
+def test_no_more_of_a_batch_is_read_for_a_client_that_hung_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    read = 0
+
+    def counting(image: Image.Image) -> Sight:
+        nonlocal read
+        read += 1
+        return read_image(image)
+
+    monkeypatch.setattr(predictions, "read_image", counting)
+    with served(tmp_path) as port:
+        with socket.create_connection(("127.0.0.1", port)) as one:
+            one.sendall(light_batch())
+            while not read:
+                time.sleep(0.001)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            while 'path="/predict/batch",status="499"' not in client.get("/metrics").text:
+                time.sleep(0.01)
+    assert read < 900
 
 
 def test_what_would_come_too_late_is_not_computed(start_server: Start) -> None:
