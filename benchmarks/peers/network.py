@@ -36,7 +36,6 @@ def reply(probabilities: NDArray[np.float32]) -> dict[str, Any]:
 class Network:
     """What ours asks first of the files that it serves: the first member alone, in 8 bits.
 
-
     Not for use by two threads at once.
     """
 
