@@ -33,13 +33,14 @@ def stage(network: keras.Model, folder: Path, **about: Any) -> Card:
     """Write ``network`` as an unpublished version into ``folder``: both forms and ``card.json``.
 
     network: uint8 (n, 28, 28, 1) in, float32 (n, 10) probabilities out.
-    about: further fields of the card. Raises TrainingError when the network is not fit to serve.
+    about: further fields of the card. With ``second_look`` a joined network's first member is written too, for a
+    glance. Raises TrainingError when the network is not fit to serve.
     """
     folder.mkdir(parents=True, exist_ok=True)
     network.save(folder / versions.KERAS)
     # What is served is made from the file, not from the network in memory: the file is the artifact of record.
     saved = keras.saving.load_model(folder / versions.KERAS, compile=False)
-    _to_openvino(saved, folder)
+    _to_openvino(saved, folder, glance=about.get("second_look") is not None)
     _check(saved, folder / versions.GRAPH)
     card = Card(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -111,12 +112,13 @@ def _in_float32(network: keras.Model) -> keras.Model:
     return clone
 
 
-def _to_openvino(network: keras.Model, folder: Path) -> None:
-    """The graph gives what the network says and, of one that was joined, then what its first member says alone, in 8
-    bits: a glance, which the service does not rely on where it is unsure.
+def _to_openvino(network: keras.Model, folder: Path, *, glance: bool) -> None:
+    """glance: whether the graph also gives, as its last output, what the first of several members says alone, in 8
+    bits. The service does not rely on it where it is unsure.
     """
     first, *more = answers(network)
-    if more:
+    glance = glance and bool(more)
+    if glance:
         network = keras.Model(network.input, [network.output, first])
     with tempfile.TemporaryDirectory() as temporary:
         try:
@@ -124,7 +126,7 @@ def _to_openvino(network: keras.Model, folder: Path) -> None:
             graph = openvino.Core().read_model(f"{temporary}/model.xml")
         except Exception as error:  # the converter raises types of its own that have no common base
             raise TrainingError(f"the network cannot be written for OpenVINO: {_reason(error)}") from None
-        if more:
+        if glance:
             graph = _with_a_glance(graph)
         graph.set_rt_info(versions.digest(folder / versions.KERAS), ["digits", "source_sha256"])
         openvino.save_model(graph, folder / versions.GRAPH, compress_to_fp16=False)

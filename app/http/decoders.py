@@ -18,7 +18,7 @@ MOST_WAITING = 64 * 2**20
 
 
 # How far the decoding threads stand back: they get a third of what others get of a core that several want. A lone digit
-# is read on the event loop, which waits less then while a thousand are decoded.
+# is read on the event loop, which waits less then while photos are decoded.
 NICE = 5
 
 

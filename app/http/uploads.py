@@ -14,7 +14,7 @@ import orjson
 from app.errors import BatchTooLarge, DigitsError, MalformedBody, UnsupportedMediaType
 from app.http.multipart import Part, parse_multipart
 from app.vision.digit import SIDE
-from app.vision.ink import Grey
+from app.vision.ink import Grey, Levels
 
 # Many images as plain bytes, one for each pixel.
 RAW = "application/octet-stream"
@@ -36,9 +36,9 @@ class File:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Float32 (28, 28), 0 to 255."""
+    """(28, 28), 0 to 255: float32, or uint8 where they came as bytes."""
 
-    brightness: Grey
+    brightness: Grey | Levels
 
 
 Upload = File | Pixels
@@ -119,7 +119,7 @@ def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | Digit
         levels = np.frombuffer(body, np.uint8).reshape(count, SIDE, SIDE)
         if levels.max() == 1:
             raise MalformedBody("the bytes run from 0 to 1; expected 0 (ground) to 255 (ink), so multiply by 255")
-        return [*map(Pixels, levels.astype(np.float32))]
+        return [*map(Pixels, levels)]
     raise _refusal(
         media_type,
         f'{{"images": […]}} or {{"pixels": […]}} as application/json, or {SIDE * SIDE} bytes an image as {RAW}',

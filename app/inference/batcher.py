@@ -20,7 +20,7 @@ from app.inference.engine import Engine, Images, Probabilities
 
 Answer = asyncio.Future[Probabilities]
 
-# Runs of the engine, about 15 ms, that are worth listening for clients that leave: that costs each two tasks more.
+# Runs of the engine, several ms, that are worth listening for clients that leave: that costs each two tasks more.
 LONG_WAIT = 8
 
 

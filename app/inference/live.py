@@ -31,7 +31,9 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
         version = versions.verify(folder / str(number))
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
-    engines = engine(version, threads), engine(version, threads)
+    # A lone image, the event loop's, gains next to nothing from more than one thread, and all of them would have to get
+    # a core while others keep those busy.
+    engines = engine(version, threads), engine(version, 1)
     batcher = Batcher(*engines, OpenVinoEngine.MOST, observe, most_waiting, beside=threads > 1)
     return Live(version.card, batcher)
 

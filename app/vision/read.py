@@ -147,21 +147,26 @@ def _around(found: _Found, picture: Image.Image) -> Image.Image | None:
     return picture.crop((left, top, min(right, picture.width), min(bottom, picture.height)))
 
 
-def read_grey(brightness: Grey) -> Sight:
-    """What can be seen on float32 (28, 28), 0 to 255: as on a grey picture of that size.
+def read_grey(brightness: NDArray[Any]) -> Sight:
+    """What can be seen on float32 or uint8 (28, 28), 0 to 255: as on a grey picture of that size.
 
     One that lies as MNIST's do, on a dark ground, is left as it is.
     """
-    return _read_small(np.rint(brightness).astype(np.uint8))
+    return _read_small(_rounded(brightness))
 
 
-def read_many_grey(brightness: Grey) -> Iterator[Sight]:
-    """The same of float32 (n, 28, 28), one after the other. Those that lie as MNIST's do are found together, at a
-    fraction of the time.
+def read_many_grey(brightness: NDArray[Any]) -> Iterator[Sight]:
+    """The same of (n, 28, 28), one after the other. Those that lie as MNIST's do are found together, at a fraction of
+    the time.
     """
-    levels = np.rint(brightness).astype(np.uint8)
+    levels = _rounded(brightness)
     unchanged = ~_is_blank(levels) & _has_dark_border(levels) & _is_placed(levels)
     return (Sight(one) if as_mnist else _read_small(one) for one, as_mnist in zip(levels, unchanged, strict=True))
+
+
+def _rounded(brightness: NDArray[Any]) -> Levels:
+    levels: Levels = brightness if brightness.dtype == np.uint8 else np.rint(brightness).astype(np.uint8)
+    return levels
 
 
 def _read_small(brightness: Levels) -> Sight:
