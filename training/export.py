@@ -16,7 +16,7 @@ from training import drawing, versions
 from training.card import Card
 from training.errors import TrainingError
 from training.network import answers
-from training.quantise import in_eight_bits
+from training.quantise import in_eight_bits, run
 
 # How far the two forms may differ in any probability: float32 rounding through a dozen layers gives about 1e-6.
 AGREEMENT = 1e-4
@@ -138,11 +138,7 @@ def _with_a_glance(graph: Any) -> Any:
     drawn = drawing.digits(DRAWN, [0]).images  # so that no data is wanted
     exact = openvino.Model([first], [image])
     glance = in_eight_bits(exact, drawn)
-    by_both = [
-        openvino.Core().compile_model(one, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})({0: drawn[..., None]})[0]
-        for one in (exact, glance)
-    ]
-    difference = float(np.abs(by_both[0] - by_both[1]).max(axis=1).mean())
+    difference = float(np.abs(run(exact, drawn)[0] - run(glance, drawn)[0]).max(axis=1).mean())
     if difference > GLANCE_AGREEMENT:
         raise TrainingError(
             f"in 8 bits the first network differs by {difference:.2g} in a probability; expected {GLANCE_AGREEMENT:g}"
@@ -165,8 +161,7 @@ def _check(network: keras.Model, graph: Path) -> None:
     if np.ptp(by_keras, axis=0).max() < 1e-6:
         raise TrainingError("the network gives every image the same values: it has not learned anything")
     try:
-        compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        by_openvino = compiled({0: images[..., None]})[0]
+        by_openvino = run(graph, images)[0]
     except RuntimeError as error:
         raise TrainingError(f"OpenVINO cannot run the network: {_reason(error)}") from None
     difference = float(np.abs(by_keras - by_openvino).max())

@@ -153,10 +153,10 @@ async def _read_one(request: Request, body: bytes) -> Sight:
     max_pixels, media_type = services_of(request)["settings"].max_pixels, content_type(request)
     if len(body) > INLINE_BYTES:
         return await in_thread(request, lambda: read_upload(parse_one(body, media_type), max_pixels), len(body))
-    return await _read_small(request, parse_one(body, media_type))
+    return await _read_inline(request, parse_one(body, media_type))
 
 
-async def _read_small(request: Request, upload: Upload, *, begun: bool = False) -> Sight:
+async def _read_inline(request: Request, upload: Upload, *, begun: bool = False) -> Sight:
     """What can be seen on an upload of few bytes: on the event loop, but for pictures that are larger than MNIST's.
 
     Raises an ImageError, and what ``in_thread`` does.
@@ -203,7 +203,7 @@ async def _read_next(request: Request, upload: File | DigitsError) -> Sight | Di
         if len(upload.content) > INLINE_BYTES:
             max_pixels = services_of(request)["settings"].max_pixels
             return await in_thread(request, lambda: read_upload(upload, max_pixels), len(upload.content), begun=True)
-        return await _read_small(request, upload, begun=True)
+        return await _read_inline(request, upload, begun=True)
     except ImageError as error:
         return error
 

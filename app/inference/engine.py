@@ -66,6 +66,8 @@ class OpenVinoEngine(Engine):
         that happens to the files meanwhile, or afterwards, can get into what serves; given paths, the runtime
         would map the weights instead of reading them.
         """
+        import openvino
+
         path = version.path / GRAPH
         graph_bytes, weights = (_read(version, name) for name in (GRAPH, WEIGHTS))
         options: dict[str, Any] = {
@@ -75,8 +77,6 @@ class OpenVinoEngine(Engine):
             # Pinned, the threads of every process would go to the same cores, the first ones.
             "ENABLE_CPU_PINNING": False,
         }
-        import openvino
-
         core = _runtime()
         try:
             graph = core.read_model(graph_bytes, weights)
