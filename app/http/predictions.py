@@ -20,9 +20,11 @@ from app.inference.engine import Probabilities
 from app.inference.live import Live
 from app.vision.decode import open_image
 from app.vision.digit import SIDE
+from app.vision.png import plain_png
 from app.vision.read import Sight, read, read_grey, read_image, read_many_grey
 
 T = TypeVar("T")
+U = TypeVar("U", bound=Upload | DigitsError)
 Seen = list[Sight | DigitsError]  # of a batch
 
 router = APIRouter(tags=["predictions"])
@@ -31,8 +33,8 @@ router = APIRouter(tags=["predictions"])
 # has it takes about as long as handing it to a thread and back. Larger ones go to a thread.
 INLINE_BYTES = 4096
 
-# Of a batch, images of plain numbers that are looked at together, in a fifth of a millisecond.
-TOGETHER = 32
+# Of a batch, images that are looked at together where they lie as MNIST's do, in a fifth of a millisecond.
+TOGETHER = 16
 
 # Seconds for which a batch's pictures are read before the event loop goes round: ten pictures of MNIST's kind.
 TURN = 0.0004
@@ -161,6 +163,7 @@ async def _read_inline(request: Request, upload: Upload, *, begun: bool = False)
 
     Raises an ImageError, and what ``in_thread`` does.
     """
+    upload = unpacked(upload)
     if isinstance(upload, Pixels):
         return read_grey(upload.brightness)
     image = open_image(upload.content, services_of(request)["settings"].max_pixels, upload.media_type)
@@ -180,7 +183,7 @@ async def _read_many(request: Request, body: bytes) -> Seen:
     end = time.perf_counter() + TURN
     try:
         for start in range(0, len(uploads), TOGETHER):
-            some = uploads[start : start + TOGETHER]
+            some = [unpacked(upload) for upload in uploads[start : start + TOGETHER]]
             pixels = [upload.brightness for upload in some if isinstance(upload, Pixels)]
             sights = read_many_grey(np.stack(pixels)) if pixels else iter(())
             for upload in some:
@@ -215,6 +218,12 @@ async def in_thread(request: Request, function: Callable[[], T], size: int, *, b
     decoders = services_of(request)["decoders"]
     awaited = decoders.submit(function, size, begun=begun)
     return await (unless_left(request, awaited) if decoders.congested else awaited)
+
+
+def unpacked(upload: U) -> U | Pixels:
+    """The pixels of a picture in the plainest of files; anything else as it is."""
+    levels = plain_png(upload.content) if isinstance(upload, File) else None
+    return upload if levels is None else Pixels(levels)
 
 
 def read_upload(upload: Upload, max_pixels: int) -> Sight:

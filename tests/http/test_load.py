@@ -98,7 +98,7 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(start_server: S
 
 def light_batch() -> bytes:
     """A request with a thousand digits on light ground, 28x28: half a second of reading."""
-    light = encode(Image.fromarray(255 - np.array(pixels(), np.uint8)))
+    light = encode(Image.fromarray(255 - np.array(pixels(), np.uint8)).convert("RGB"))
     request = httpx.Request("POST", "http://digits/predict/batch", files=[("file", light)] * 1000)
     body = request.read()
     head = f"POST /predict/batch HTTP/1.1\r\nhost: a\r\ncontent-type: {request.headers['content-type']}\r\n"
