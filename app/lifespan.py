@@ -18,6 +18,7 @@ from app.http import admin
 from app.http.bodies import Bodies
 from app.http.decoders import Decoders
 from app.http.dependencies import State
+from app.http.express import Express
 from app.http.metrics import Metrics
 from app.inference.serving import Serving
 from app.retraining.feedback import Feedback
@@ -54,6 +55,7 @@ def build(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager
                 serving=serving,
                 bodies=Bodies(),
                 decoders=decoders,
+                express=Express(serving, metrics, settings.deadline),
                 metrics=metrics,
                 jobs=Jobs(base, settings.lease),
                 feedback=Feedback(base),

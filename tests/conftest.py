@@ -20,6 +20,7 @@ import httpx
 import pytest
 import uvicorn
 
+from app.http.protocol import Http
 from app.main import create_app
 from app.settings import Settings
 from tests.samples import write_idx
@@ -90,14 +91,16 @@ def served(state: Path) -> Iterator[int]:
     """The whole service in a thread of this process, where parts of it can be exchanged; its port."""
     port = free_port()
     app = create_app(Settings(models=SHIPPED, state=state, worker="external"))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=Http, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield port
-    server.should_exit = True
-    thread.join()
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 Start = Callable[..., Server]

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "app.lifespan": {"app", "training"},
     "app.logs": set(),
     "app.http": {
-        *("app.http", "app.vision", "app.inference", "app.retraining", "app.settings", "app.errors"),
+        *("app.http", "app.vision", "app.inference", "app.retraining", "app.settings", "app.logs", "app.errors"),
         "training",
     },
     "app.retraining.worker": {"app.retraining", "app.database", "app.settings", "app.logs", "app.errors", "training"},
@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "app.settings": {"app.allowance"},
     "app.allowance": set(),
     "app.processes": {"training"},
-    "app.server": set(),
+    "app.server": {"app.http.protocol"},
     "app.errors": set(),
     "training.drawing": {"app.vision", "training"},  # to lay digits where the service would
     "training": {"training"},

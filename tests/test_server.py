@@ -12,8 +12,9 @@ import pytest
 import uvicorn
 import uvloop
 
-from app import server as ours
-from app.server import AT_ONCE, MOST_SILENT, Http, Server
+from app.http import protocol as ours
+from app.http.protocol import MOST_SILENT, Http
+from app.server import AT_ONCE, Server
 from tests.conftest import free_port
 from tests.http.test_predictions import SEVEN
 

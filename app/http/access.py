@@ -4,10 +4,13 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import logs
 from app.http import problems
 
 _log = logging.getLogger("digits.access")
@@ -16,6 +19,24 @@ _log = logging.getLogger("digits.access")
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 _CLIENT_LEFT = 499  # nginx's number for a client that hung up; it is logged and counted, never sent
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The one that the client gave, or a new one. headers: names in lower case."""
+    given = next((value for name, value in headers if name == b"x-request-id"), b"")
+    return given.decode() if _PLAIN_ID.fullmatch(given) else os.urandom(16).hex()
+
+
+def line(request_id: str, method: str, path: str, status: int, seconds: float, version: int) -> dict[str, Any]:
+    """What the log tells of a request."""
+    return {
+        "request_id": request_id,
+        "method": method,
+        "path": path,
+        "status": status,
+        "duration_ms": round(seconds * 1000, 2),
+        "version": version,
+    }
 
 
 class Access:
@@ -29,10 +50,9 @@ class Access:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given.decode() if _PLAIN_ID.fullmatch(given) else os.urandom(16).hex()
+        identifier = request_id(scope["headers"])
         state = scope["state"]
-        state["request_id"] = request_id
+        state["request_id"] = identifier
         method, status, ended = scope["method"], 0, False
         if method == "HEAD":
             scope = {**scope, "method": "GET"}  # the web server remembers, and sends no body
@@ -43,7 +63,7 @@ class Access:
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", identifier.encode())]
             await send(message)
 
         try:
@@ -51,23 +71,14 @@ class Access:
         except ClientDisconnect:
             status = _CLIENT_LEFT
         except Exception:
-            _log.exception("unexpected error", extra={"request_id": request_id})
+            _log.exception("unexpected error", extra={"request_id": identifier})
             if status and not ended:
                 raise  # the reply has begun: all that is left is to break the connection
             if not ended:  # the framework answers, and then lets it through all the same
-                await problems.unexpected(request_id)(scope, receive, send_with_id)
+                await problems.unexpected(identifier)(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             route = scope.get("route")
             state["metrics"].request(method, getattr(route, "path", "other"), status, seconds)
-            _log.info(
-                "request",
-                extra={
-                    "request_id": request_id,
-                    "method": method,
-                    "path": scope["path"],
-                    "status": status,
-                    "duration_ms": round(seconds * 1000, 2),
-                    "version": state.get("version", state["serving"].live.card.version),
-                },
-            )
+            version = state.get("version", state["serving"].live.card.version)
+            logs.answered([line(identifier, method, scope["path"], status, seconds, version)])

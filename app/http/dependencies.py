@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from app.http.bodies import Bodies
 from app.http.decoders import Decoders
+from app.http.express import Express
 from app.http.metrics import Metrics
 from app.inference.live import Live
 from app.inference.serving import Serving
@@ -23,6 +24,7 @@ class State(TypedDict):
     serving: Serving
     bodies: Bodies
     decoders: Decoders
+    express: Express
     metrics: Metrics
     jobs: Jobs
     feedback: Feedback

@@ -6,32 +6,27 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
-import orjson
 from fastapi import APIRouter
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.errors import DigitsError, ImageError
-from app.http import declining, examples, problems
+from app.http import declining, examples
 from app.http.dependencies import State, services_of, snapshot_of
-from app.http.uploads import File, Pixels, Upload, parse_many, parse_one
+from app.http.express import INLINE_BYTES
+from app.http.replies import JSON, failure, judge, model, prediction, reading, to_json
+from app.http.uploads import File, Pixels, Upload, parse_many, parse_one, unpacked
 from app.inference.engine import Probabilities
 from app.inference.live import Live
 from app.vision.decode import open_image
 from app.vision.digit import SIDE
-from app.vision.png import plain_png
 from app.vision.read import Sight, read, read_grey, read_image, read_many_grey
 
 T = TypeVar("T")
-U = TypeVar("U", bound=Upload | DigitsError)
 Seen = list[Sight | DigitsError]  # of a batch
 
 router = APIRouter(tags=["predictions"])
-
-# Bodies up to this size are understood on the event loop, and 28x28 pictures in them read there: a digit as MNIST
-# has it takes about as long as handing it to a thread and back. Larger ones go to a thread.
-INLINE_BYTES = 4096
 
 # Of a batch, images that are looked at together where they lie as MNIST's do, in a fifth of a millisecond.
 TOGETHER = 16
@@ -68,10 +63,10 @@ async def predict(request: Request) -> Response:
     body = await services["bodies"].read(request, services["settings"].max_body)
     sight = await _read_one(request, body)
     probabilities = (await answer(request, live, sight.image[None]))[0]
-    reason = _judge(sight, probabilities, live, services)
+    reason = judge(sight, probabilities, live, services["metrics"])
     if strict and reason:
         raise declining.error(reason, probabilities)
-    return _reply(live, _reading(probabilities, reason))
+    return Response(prediction(live, probabilities, reason), media_type=JSON)
 
 
 @router.post(
@@ -97,11 +92,9 @@ async def predict_batch(request: Request) -> Response:
     pieces = []
     for start in range(0, len(found), SLICE):
         entries = [_entry(sight, rows, live, services, strict) for sight in found[start : start + SLICE]]
-        pieces.append(_json(entries)[1:-1])
+        pieces.append(to_json(entries)[1:-1])
         await asyncio.sleep(0)  # a lone digit does not wait until all have been written
-    return Response(
-        b'{"predictions":[%b],"model":%b}' % (b",".join(pieces), _json(_model(live))), media_type="application/json"
-    )
+    return Response(b'{"predictions":[%b],"model":%b}' % (b",".join(pieces), to_json(model(live))), media_type=JSON)
 
 
 def _entry(
@@ -109,10 +102,10 @@ def _entry(
 ) -> dict[str, Any]:
     """What the reply says of one of many; rows: the probabilities of this image, if it could be read, and the rest."""
     if isinstance(sight, DigitsError):
-        return _failure(sight)
+        return failure(sight)
     probabilities = next(rows)
-    reason = _judge(sight, probabilities, live, services)
-    return _failure(declining.error(reason, probabilities)) if strict and reason else _reading(probabilities, reason)
+    reason = judge(sight, probabilities, live, services["metrics"])
+    return failure(declining.error(reason, probabilities)) if strict and reason else reading(probabilities, reason)
 
 
 async def answer(request: Request, live: Live, images: NDArray[np.uint8]) -> Probabilities:
@@ -120,7 +113,8 @@ async def answer(request: Request, live: Live, images: NDArray[np.uint8]) -> Pro
 
     Where it will take a while, nothing is computed for a client that hangs up meanwhile.
     """
-    deadline = time.monotonic() + services_of(request)["settings"].deadline
+    began = request.scope["state"].get("began", time.monotonic())
+    deadline = began + services_of(request)["settings"].deadline
     if len(images) == 1 and (found := await live.batcher.at_once(images[0], deadline)) is not None:
         return found[None]
     awaited = live.batcher.submit(images, deadline)
@@ -220,50 +214,8 @@ async def in_thread(request: Request, function: Callable[[], T], size: int, *, b
     return await (unless_left(request, awaited) if decoders.congested else awaited)
 
 
-def unpacked(upload: U) -> U | Pixels:
-    """The pixels of a picture in the plainest of files; anything else as it is."""
-    levels = plain_png(upload.content) if isinstance(upload, File) else None
-    return upload if levels is None else Pixels(levels)
-
-
 def read_upload(upload: Upload, max_pixels: int) -> Sight:
     """What can be seen on an upload. Raises an ImageError."""
     if isinstance(upload, File):
         return read(upload.content, max_pixels, upload.media_type)
     return read_grey(upload.brightness)
-
-
-def _judge(sight: Sight, probabilities: NDArray[np.float32], live: Live, services: State) -> declining.Reason | None:
-    """Why the answer is not accepted, which is counted; None where it is."""
-    reason = declining.reason(sight, probabilities, live.card.threshold)
-    if reason:
-        services["metrics"].declined(reason)
-    return reason
-
-
-def _reading(probabilities: NDArray[np.float32], reason: declining.Reason | None) -> dict[str, Any]:
-    digit = int(probabilities.argmax())
-    return {
-        "digit": digit,
-        "confidence": probabilities[digit],
-        "accepted": reason is None,
-        "reason": reason,
-        "probabilities": probabilities,
-    }
-
-
-def _failure(error: DigitsError) -> dict[str, Any]:
-    return {"error": problems.describe(error).body(str(error))}
-
-
-def _reply(live: Live, content: dict[str, Any]) -> Response:
-    return Response(_json(content | {"model": _model(live)}), media_type="application/json")
-
-
-def _model(live: Live) -> dict[str, Any]:
-    return {"name": live.card.name, "version": live.card.version}
-
-
-def _json(content: Any) -> bytes:
-    """Numpy's float32 in the fewest digits that give the same float32 back."""
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)

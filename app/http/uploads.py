@@ -15,6 +15,7 @@ from app.errors import BatchTooLarge, DigitsError, MalformedBody, UnsupportedMed
 from app.http.multipart import Part, parse_multipart
 from app.vision.digit import SIDE
 from app.vision.ink import Grey, Levels
+from app.vision.png import plain_png
 
 # Many images as plain bytes, one for each pixel.
 RAW = "application/octet-stream"
@@ -43,6 +44,7 @@ class Pixels:
 
 Upload = File | Pixels
 T = TypeVar("T")
+U = TypeVar("U", bound=Upload | DigitsError)
 
 
 def parse_one(body: bytes, content_type: str) -> Upload:
@@ -59,6 +61,12 @@ def parse_one(body: bytes, content_type: str) -> Upload:
     if media_type == "application/json":
         return _one_of(_json(body), {"image": _image, "pixels": _pixels})
     raise _refusal(media_type, 'an image type such as image/png, {"image": …} or {"pixels": …} as application/json')
+
+
+def unpacked(upload: U) -> U | Pixels:
+    """The pixels of a picture in the plainest of files; anything else as it is."""
+    levels = plain_png(upload.content) if isinstance(upload, File) else None
+    return upload if levels is None else Pixels(levels)
 
 
 def parse_labelled(body: bytes, content_type: str) -> tuple[Upload, int]:

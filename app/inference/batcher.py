@@ -82,7 +82,7 @@ class Batcher:
         try:
             await asyncio.sleep(0)
             if call.row is None:
-                if self._left_to_the_thread():
+                if self._left_to_the_thread(len(self._lone)):
                     return None
                 if len(self._lone) > 1 and time.monotonic() > deadline:  # a lone one waited for nothing
                     raise TooLate()
@@ -95,20 +95,31 @@ class Batcher:
             return self._own.look_again(image)
         return call.row
 
-    def _left_to_the_thread(self) -> bool:
-        """Whether lone images are better off there: beside the event loop, in one batch with others."""
-        return self._beside and (len(self._lone) > 1 or self._runner.waiting_small > 0)
+    def glance(self, images: Images) -> tuple[Probabilities, list[int]] | None:
+        """What the event loop's own engine sees at a glance, uint8 (n, 28, 28) to float32 (n, 10), at most as many as
+        fit in one run; and the places of those that want a second look. None where they are for the thread.
+        """
+        if self._left_to_the_thread(len(images) + len(self._lone)):
+            return None
+        return self._glance(images)
+
+    def _left_to_the_thread(self, images: int) -> bool:
+        """Whether so many are better off there: beside the event loop, in one batch with others."""
+        return self._beside and (images > 1 or self._runner.waiting_small > 0)
 
     def _answer_lone(self) -> None:
         """Those that came first, as many as fit in one run."""
         batch = list(itertools.islice(self._lone, self._limit))
-        self._observe(len(batch))
         images = np.stack([call.image for call in batch]) if len(batch) > 1 else batch[0].image[None]
-        rows = self._own.glance(images)
-        unsure = self._own.unsure(rows)
+        rows, unsure = self._glance(images)
         for place, call in enumerate(batch):
             call.row, call.unsure = rows[place], place in unsure
             self._lone.popleft()
+
+    def _glance(self, images: Images) -> tuple[Probabilities, list[int]]:
+        self._observe(len(images))
+        rows = self._own.glance(images)
+        return rows, self._own.unsure(rows)
 
     def submit(self, images: Images, deadline: float = math.inf) -> Answer:
         """The answer to come: uint8 (n, 28, 28) to float32 (n, 10). More than the limit go through in several runs.

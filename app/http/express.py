@@ -1,0 +1,147 @@
+"""The short way to an answer for the requests that nearly all are."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app import logs
+from app.errors import DigitsError
+from app.http import access
+from app.http.metrics import Metrics
+from app.http.protocol import Call, Headers
+from app.http.replies import JSON, judge, prediction
+from app.http.uploads import Pixels, parse_one, unpacked
+from app.inference.engine import Images, Probabilities
+from app.inference.live import Live
+from app.inference.serving import Serving
+from app.vision.ink import Levels
+from app.vision.read import Sight, lie_as_mnist, rounded
+
+_log = logging.getLogger("digits")
+
+PATH = "/predict"
+
+# Bodies up to this size are understood on the event loop: a digit as MNIST has it takes about as long as handing it to
+# a thread and back.
+INLINE_BYTES = 4096
+
+# Requests that are answered together. Those beyond wait for the next turn of the loop, so that others come between.
+MOST = 16
+
+
+class Express:
+    """Answers requests for the digit on one small picture that lies as MNIST's do, when the network is sure of it at a
+    glance. Its ``wants`` and ``take`` are those of ``protocol.Express``.
+
+    What came in one turn of the event loop is read, looked at and answered together, without the task, the messages and
+    the objects of a framework for each request, which cost more than the reading. Anything else is given up: the
+    application answers it, so this refuses nothing and has no errors to tell of.
+    """
+
+    def __init__(self, serving: Serving, metrics: Metrics, deadline: float) -> None:
+        """deadline: seconds that a request may wait for the network."""
+        self._serving, self._metrics, self._deadline = serving, metrics, deadline
+        self._calls: list[Call] = []
+
+    def wants(self, method: bytes, url: bytes, headers: Headers) -> bool:
+        if url != PATH.encode() or method != b"POST":
+            return False
+        length = _value(headers, b"content-length")
+        return length.isdigit() and int(length) <= INLINE_BYTES
+
+    def take(self, call: Call) -> None:
+        if not self._calls:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._calls.append(call)
+
+    def _turn(self) -> None:
+        calls, self._calls = self._calls[:MOST], self._calls[MOST:]
+        if self._calls:
+            asyncio.get_running_loop().call_soon(self._turn)
+        self._safely(calls, self._look, [call for call in calls if call.open])
+
+    def _safely(self, calls: Sequence[Call], function: Callable[..., None], *arguments: Any) -> None:
+        """Whatever happens, nobody waits for an answer in vain."""
+        try:
+            function(*arguments)
+        except DigitsError:
+            _give_up(calls)
+        except Exception:
+            _log.exception("the short way failed")
+            _give_up(calls)
+
+    def _look(self, calls: Sequence[Call]) -> None:
+        read = [(call, levels) for call in calls if not self._is_late(call) and (levels := _read(call)) is not None]
+        images = np.stack([levels for _, levels in read]) if read else _NONE
+        places = np.flatnonzero(lie_as_mnist(images)).tolist()
+        chosen = [read[place][0] for place in places]
+        _give_up([call for call in calls if call not in chosen])
+        if chosen:
+            self._answer(self._serving.live, chosen, images if len(chosen) == len(images) else images[places])
+
+    def _is_late(self, call: Call) -> bool:
+        return time.monotonic() > call.began + self._deadline
+
+    def _answer(self, live: Live, calls: Sequence[Call], images: Images) -> None:
+        """Now, or when the engine's thread has done it. Raises Overloaded."""
+        live.batcher.admit(len(calls))
+        if seen := live.batcher.glance(images):
+            self._reply(live, calls, images, *seen)
+            return
+
+        def tell(answer: asyncio.Future[Probabilities]) -> None:
+            self._safely(calls, lambda: self._reply(live, calls, images, answer.result(), ()))
+
+        live.batcher.submit(images, calls[0].began + self._deadline).add_done_callback(tell)
+
+    def _reply(
+        self, live: Live, calls: Sequence[Call], images: Images, rows: Probabilities, unsure: Collection[int]
+    ) -> None:
+        """unsure: places of those that the network wants to look at again."""
+        lines = []
+        for place, (call, image, row) in enumerate(zip(calls, images, rows, strict=True)):
+            if place in unsure:
+                _give_up([call])
+            elif call.open:
+                lines.append(self._reply_to(call, live, image, row))
+        logs.answered(lines)
+
+    def _reply_to(
+        self, call: Call, live: Live, image: NDArray[np.uint8], probabilities: NDArray[np.float32]
+    ) -> dict[str, Any]:
+        """The request's line in the log."""
+        reason = judge(Sight(image), probabilities, live, self._metrics)
+        body = prediction(live, probabilities, reason)
+        identifier = access.request_id(call.headers)
+        head = f"content-length: {len(body)}\r\ncontent-type: {JSON}\r\nx-request-id: {identifier}\r\n"
+        call.connection.reply(call, head.encode(), body)
+        seconds = time.monotonic() - call.began
+        self._metrics.request("POST", PATH, 200, seconds)
+        return access.line(identifier, "POST", PATH, 200, seconds, live.card.version)
+
+
+_NONE = np.empty((0, 28, 28), np.uint8)
+
+
+def _read(call: Call) -> Levels | None:
+    """The pixels of a picture that is 28x28 in plain words; None of any other, and of what cannot be understood."""
+    try:
+        upload = unpacked(parse_one(call.body, _value(call.headers, b"content-type").decode("latin-1")))
+    except DigitsError:
+        return None
+    return rounded(upload.brightness) if isinstance(upload, Pixels) else None
+
+
+def _give_up(calls: Sequence[Call]) -> None:
+    for call in calls:
+        if call.open:
+            call.connection.give_up(call)
+
+
+def _value(headers: Headers, wanted: bytes) -> bytes:
+    return next((value for name, value in headers if name == wanted), b"")
