@@ -105,7 +105,7 @@ class Express:
         """unsure: places of those that the network wants to look at again."""
         lines = []
         for place, (call, image, row) in enumerate(zip(calls, images, rows, strict=True)):
-            if place in unsure:
+            if place in unsure or not call.connection.listens:
                 _give_up([call])
             elif call.open:
                 lines.append(self._reply_to(call, live, image, row))

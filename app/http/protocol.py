@@ -147,11 +147,13 @@ class Http(_Careful):
         self._express: Express | None = self.app_state.get("express")
         self._call: Call | None = None
 
+    @property
+    def listens(self) -> bool:
+        """Whether a reply would be taken now."""
+        return not (self.flow.write_paused or self.transport.is_closing())
+
     def reply(self, call: Call, headers: bytes, body: bytes) -> None:
         """Answer with status 200. headers: each with its line's end; the server's own come before."""
-        if self.flow.write_paused or self.transport.is_closing():
-            self.give_up(call)
-            return
         self._call, call.open = None, False
         own = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         self.transport.write(b"HTTP/1.1 200 OK\r\n%b%b\r\n%b" % (own, headers, body))

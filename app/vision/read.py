@@ -26,6 +26,7 @@ from app.vision.ink import (
     without_bands,
 )
 from app.vision.plates import plate, sheet
+from app.vision.png import plain_png
 
 # MNIST's ground is 0; a 28x28 picture on a greyer one was not made like it and is read like any other.
 DARKEST_GROUND = 16
@@ -69,7 +70,8 @@ _BLANK = Sight(_EMPTY, "blank")
 
 def read(content: bytes, max_pixels: int, media_type: str | None = None) -> Sight:
     """What can be seen on a picture, from its bytes. Raises an ImageError, but no BlankImage."""
-    return read_image(open_image(content, max_pixels, media_type))
+    levels = plain_png(content)
+    return read_image(open_image(content, max_pixels, media_type)) if levels is None else read_grey(levels)
 
 
 def read_image(image: Image.Image) -> Sight:

@@ -28,7 +28,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.C
         yield client
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/predict"), ("GET", "/models")])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/predict/batch"), ("GET", "/models")])
 def test_it_says_nothing_of_the_inside(
     service: httpx.Client, caplog: pytest.LogCaptureFixture, method: str, path: str
 ) -> None:
