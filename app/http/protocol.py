@@ -137,8 +137,8 @@ class _Careful(HttpToolsProtocol):
 
 
 class Http(_Careful):
-    """Requests that come one at a time and soon are whole may be answered by the ``Express`` that the application leaves
-    in its lifespan's state, if it does. What that one gives up, the application gets as if it had just come.
+    """Requests that come one at a time and soon are whole may be answered by the ``Express`` that the application has
+    in its lifespan's state. What that one gives up, the application gets as if it had just come.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
