@@ -16,15 +16,16 @@ from app.http.metrics import Metrics
 from app.http.protocol import Call, Headers
 from app.http.replies import JSON, judge, prediction
 from app.http.uploads import Pixels, parse_one, unpacked
-from app.inference.engine import Images, Probabilities
+from app.inference.engine import Probabilities
 from app.inference.live import Live
 from app.inference.serving import Serving
-from app.vision.ink import Levels
-from app.vision.read import Sight, lie_as_mnist, rounded
+from app.vision.ink import Grey, Levels
+from app.vision.read import Sight, read_many_grey
 
 _log = logging.getLogger("digits")
 
 PATH = "/predict"
+_URL = PATH.encode()
 
 # Bodies up to this size are understood on the event loop: a digit as MNIST has it takes about as long as handing it to
 # a thread and back.
@@ -35,8 +36,8 @@ MOST = 16
 
 
 class Express:
-    """Answers requests for the digit on one small picture that lies as MNIST's do, when the network is sure of it at a
-    glance. Its ``wants`` and ``take`` are those of ``protocol.Express``.
+    """Answers requests for the digit on one picture of 28x28, when the network is sure of it at a glance. Its ``wants``
+    and ``take`` are those of ``protocol.Express``.
 
     What came in one turn of the event loop is read, looked at and answered together, without the task, the messages and
     the objects of a framework for each request, which cost more than the reading. Anything else is given up: the
@@ -49,7 +50,7 @@ class Express:
         self._calls: list[Call] = []
 
     def wants(self, method: bytes, url: bytes, headers: Headers) -> bool:
-        if url != PATH.encode() or method != b"POST":
+        if url != _URL or method != b"POST":
             return False
         length = _value(headers, b"content-length")
         return length.isdigit() and int(length) <= INLINE_BYTES
@@ -77,45 +78,43 @@ class Express:
 
     def _look(self, calls: Sequence[Call]) -> None:
         read = [(call, levels) for call in calls if not self._is_late(call) and (levels := _read(call)) is not None]
-        images = np.stack([levels for _, levels in read]) if read else _NONE
-        places = np.flatnonzero(lie_as_mnist(images)).tolist()
-        chosen = [read[place][0] for place in places]
+        chosen = [call for call, _ in read]
         _give_up([call for call in calls if call not in chosen])
         if chosen:
-            self._answer(self._serving.live, chosen, images if len(chosen) == len(images) else images[places])
+            sights = list(read_many_grey(np.stack([levels for _, levels in read])))
+            self._answer(self._serving.live, chosen, sights)
 
     def _is_late(self, call: Call) -> bool:
         return time.monotonic() > call.began + self._deadline
 
-    def _answer(self, live: Live, calls: Sequence[Call], images: Images) -> None:
+    def _answer(self, live: Live, calls: Sequence[Call], sights: Sequence[Sight]) -> None:
         """Now, or when the engine's thread has done it. Raises Overloaded."""
         live.batcher.admit(len(calls))
+        images = np.stack([sight.image for sight in sights])
         if seen := live.batcher.glance(images):
-            self._reply(live, calls, images, *seen)
+            self._reply(live, calls, sights, *seen)
             return
 
         def tell(answer: asyncio.Future[Probabilities]) -> None:
-            self._safely(calls, lambda: self._reply(live, calls, images, answer.result(), ()))
+            self._safely(calls, lambda: self._reply(live, calls, sights, answer.result(), ()))
 
         live.batcher.submit(images, calls[0].began + self._deadline).add_done_callback(tell)
 
     def _reply(
-        self, live: Live, calls: Sequence[Call], images: Images, rows: Probabilities, unsure: Collection[int]
+        self, live: Live, calls: Sequence[Call], sights: Sequence[Sight], rows: Probabilities, unsure: Collection[int]
     ) -> None:
         """unsure: places of those that the network wants to look at again."""
         lines = []
-        for place, (call, image, row) in enumerate(zip(calls, images, rows, strict=True)):
+        for place, (call, sight, row) in enumerate(zip(calls, sights, rows, strict=True)):
             if place in unsure or not call.connection.listens:
                 _give_up([call])
             elif call.open:
-                lines.append(self._reply_to(call, live, image, row))
+                lines.append(self._reply_to(call, live, sight, row))
         logs.answered(lines)
 
-    def _reply_to(
-        self, call: Call, live: Live, image: NDArray[np.uint8], probabilities: NDArray[np.float32]
-    ) -> dict[str, Any]:
+    def _reply_to(self, call: Call, live: Live, sight: Sight, probabilities: NDArray[np.float32]) -> dict[str, Any]:
         """The request's line in the log."""
-        reason = judge(Sight(image), probabilities, live, self._metrics)
+        reason = judge(sight, probabilities, live, self._metrics)
         body = prediction(live, probabilities, reason)
         identifier = access.request_id(call.headers)
         head = f"content-length: {len(body)}\r\ncontent-type: {JSON}\r\nx-request-id: {identifier}\r\n"
@@ -125,16 +124,13 @@ class Express:
         return access.line(identifier, "POST", PATH, 200, seconds, live.card.version)
 
 
-_NONE = np.empty((0, 28, 28), np.uint8)
-
-
-def _read(call: Call) -> Levels | None:
-    """The pixels of a picture that is 28x28 in plain words; None of any other, and of what cannot be understood."""
+def _read(call: Call) -> Grey | Levels | None:
+    """The pixels of a picture of 28x28 in the plainest of forms; None of any other, and of what is none."""
     try:
         upload = unpacked(parse_one(call.body, _value(call.headers, b"content-type").decode("latin-1")))
     except DigitsError:
         return None
-    return rounded(upload.brightness) if isinstance(upload, Pixels) else None
+    return upload.brightness if isinstance(upload, Pixels) else None
 
 
 def _give_up(calls: Sequence[Call]) -> None:

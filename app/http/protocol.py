@@ -149,8 +149,9 @@ class Http(_Careful):
 
     @property
     def listens(self) -> bool:
-        """Whether a reply would be taken now."""
-        return not (self.flow.write_paused or self.transport.is_closing())
+        """Whether a reply would be taken now, and another request after it."""
+        ends = CLOSE in self.server_state.default_headers
+        return not (ends or self.flow.write_paused or self.transport.is_closing())
 
     def reply(self, call: Call, headers: bytes, body: bytes) -> None:
         """Answer with status 200. headers: each with its line's end; the server's own come before."""
@@ -229,5 +230,5 @@ class Http(_Careful):
             and not self.parser.should_upgrade()
             and not self.expect_100_continue
             and not self.root_path
-            and CLOSE not in self.server_state.default_headers
+            and self.listens
         )

@@ -154,26 +154,19 @@ def read_grey(brightness: NDArray[Any]) -> Sight:
 
     One that lies as MNIST's do, on a dark ground, is left as it is.
     """
-    return _read_small(rounded(brightness))
+    return _read_small(_rounded(brightness))
 
 
 def read_many_grey(brightness: NDArray[Any]) -> Iterator[Sight]:
     """The same of (n, 28, 28), one after the other. Those that lie as MNIST's do are found together, at a fraction of
     the time.
     """
-    levels = rounded(brightness)
-    return (
-        Sight(one) if as_mnist else _read_small(one) for one, as_mnist in zip(levels, lie_as_mnist(levels), strict=True)
-    )
+    levels = _rounded(brightness)
+    unchanged = ~_is_blank(levels) & _has_dark_border(levels) & _is_placed(levels)
+    return (Sight(one) if as_mnist else _read_small(one) for one, as_mnist in zip(levels, unchanged, strict=True))
 
 
-def lie_as_mnist(brightness: Levels) -> Truths:
-    """Of which the network reads the pixels as they are, uint8 (n, 28, 28) to (n,): a digit's, on a dark ground."""
-    return ~_is_blank(brightness) & _has_dark_border(brightness) & _is_placed(brightness)
-
-
-def rounded(brightness: NDArray[Any]) -> Levels:
-    """float32 or uint8, 0 to 255, to uint8."""
+def _rounded(brightness: NDArray[Any]) -> Levels:
     levels: Levels = brightness if brightness.dtype == np.uint8 else np.rint(brightness).astype(np.uint8)
     return levels
 
