@@ -22,7 +22,6 @@ MOST_SILENT = 64 * 2**10
 # bodies.py.
 PATIENCE = 30.0
 
-
 # Seconds for which the rest of a request is waited for here; many clients send its body right after its head. Then the
 # application waits.
 SOON = 0.1
@@ -68,7 +67,7 @@ class _Careful(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._late = self.loop.call_later(PATIENCE, self._give_up)
+        self._late = self.loop.call_later(PATIENCE, self._time_out)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._heard()
@@ -107,7 +106,7 @@ class _Careful(HttpToolsProtocol):
         if self._silent > MOST_SILENT:
             self._end(431, f"the head of the request is larger than {MOST_SILENT:,} bytes; send fewer headers")
         elif self._silent and not self._late:
-            self._late = self.loop.call_later(PATIENCE, self._give_up)
+            self._late = self.loop.call_later(PATIENCE, self._time_out)
 
     def _heard(self) -> None:
         self._silent = 0
@@ -115,7 +114,7 @@ class _Careful(HttpToolsProtocol):
             self._late.cancel()
             self._late = None
 
-    def _give_up(self) -> None:
+    def _time_out(self) -> None:
         self._end(408, f"nothing more of the request came for {PATIENCE:g} seconds; send it again")
 
     def _end(self, status: int, reason: str) -> None:
