@@ -21,9 +21,14 @@ _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CLIENT_LEFT = 499  # nginx's number for a client that hung up; it is logged and counted, never sent
 
 
+def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """The first one's value of this name, or nothing. name, and those of headers: in lower case."""
+    return next((value for found, value in headers if found == name), b"")
+
+
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The one that the client gave, or a new one. headers: names in lower case."""
-    given = next((value for name, value in headers if name == b"x-request-id"), b"")
+    given = header(headers, b"x-request-id")
     return given.decode() if _PLAIN_ID.fullmatch(given) else os.urandom(16).hex()
 
 

@@ -52,7 +52,7 @@ class Express:
     def wants(self, method: bytes, url: bytes, headers: Headers) -> bool:
         if url != _URL or method != b"POST":
             return False
-        length = _value(headers, b"content-length")
+        length = access.header(headers, b"content-length")
         return length.isdigit() and int(length) <= INLINE_BYTES
 
     def take(self, call: Call) -> None:
@@ -127,7 +127,7 @@ class Express:
 def _read(call: Call) -> Grey | Levels | None:
     """The pixels of a picture of 28x28 in the plainest of forms; None of any other, and of what is none."""
     try:
-        upload = unpacked(parse_one(call.body, _value(call.headers, b"content-type").decode("latin-1")))
+        upload = unpacked(parse_one(call.body, access.header(call.headers, b"content-type").decode("latin-1")))
     except DigitsError:
         return None
     return upload.brightness if isinstance(upload, Pixels) else None
@@ -137,7 +137,3 @@ def _give_up(calls: Sequence[Call]) -> None:
     for call in calls:
         if call.open:
             call.connection.give_up(call)
-
-
-def _value(headers: Headers, wanted: bytes) -> bytes:
-    return next((value for name, value in headers if name == wanted), b"")

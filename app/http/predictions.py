@@ -28,7 +28,7 @@ Seen = list[Sight | DigitsError]  # of a batch
 
 router = APIRouter(tags=["predictions"])
 
-# Of a batch, images that are unpacked and looked at together, in a third of a millisecond.
+# Of a batch, images that are unpacked and looked at together, in a millisecond on a slow machine.
 TOGETHER = 32
 
 # Seconds for which a batch's pictures are read before the event loop goes round: ten pictures of MNIST's kind.

@@ -253,17 +253,20 @@ def test_the_log_has_the_same_lines(start_server: Start) -> None:
     assert short == long
 
 
+@contextmanager
+def connection_to_the_end(app: Counted) -> Iterator[socket.socket]:
+    """Of a service that is told to end, and has ended, when what is done with the connection is done."""
+    with serving(app) as client:
+        yield Service(app, client).connect()
+
+
 def test_a_request_on_its_way_is_answered_when_the_service_ends(tmp_path: Path) -> None:
-    app = Counted(1, tmp_path)
-    with socket.socket() as line:
-        with serving(app):
-            line.settimeout(20)
-            line.connect(("127.0.0.1", app.port))
-            line.sendall(post(SEVEN))
-            time.sleep(0.1)
-            line.sendall(post(OTHER))
-        first, second = replies(line, 2)
-        assert (first[2]["digit"], second[2]["digit"]) == (7, 3)
+    with connection_to_the_end(Counted(1, tmp_path)) as line:
+        line.sendall(post(SEVEN))
+        time.sleep(0.1)
+        line.sendall(post(OTHER))
+    with line:
+        assert [said["digit"] for _, _, said in replies(line, 2)] == [7, 3]
 
 
 def test_a_reply_that_the_end_of_the_service_overtakes_is_the_connection_s_last(
@@ -276,13 +279,10 @@ def test_a_reply_that_the_end_of_the_service_overtakes_is_the_connection_s_last(
         asyncio.get_running_loop().call_later(0.4, take, self, call)  # the end begins before, and lasts half a second
 
     monkeypatch.setattr(Express, "take", late)
-    app = Counted(1, tmp_path)
-    with socket.socket() as line:
-        with serving(app):
-            line.settimeout(20)
-            line.connect(("127.0.0.1", app.port))
-            line.sendall(post(SEVEN))
-            taken.wait(20)
+    with connection_to_the_end(Counted(1, tmp_path)) as line:
+        line.sendall(post(SEVEN))
+        assert taken.wait(20)
+    with line:
         ((_, headers, said),) = replies(line, 1)
         assert (headers.get("connection"), said["digit"]) == ("close", 7)
         assert line.recv(1) == b""
