@@ -15,6 +15,7 @@ from pathlib import Path
 
 from app import logs
 from app.allowance import cores, memory
+from app.dealing import Seat, Table
 from app.processes import Processes
 
 # No processes, memory or files are left: nothing that another address would mend.
@@ -35,7 +36,8 @@ def main() -> None:
     if options.workers == 1 or options.listener is not None:
         from app.server import serve
 
-        serve(options.host, options.port, options.listener)
+        seat = Seat(Table.parse(options.table), options.place) if options.table else None
+        serve(options.host, options.port, options.listener, seat)
     else:
         sys.exit(_serve_from_many(options))
 
@@ -49,7 +51,7 @@ def _serve_from_many(options: argparse.Namespace) -> int:
             options.host,
             options.port,
             options.workers,
-            lambda listener: [sys.executable, "-m", "app", "--listener", str(listener)],
+            _serve_at,
             _forget,
         )
         try:
@@ -59,6 +61,12 @@ def _serve_from_many(options: argparse.Namespace) -> int:
             advice = "" if error.errno in _SCARCE else "; choose another --host or --port"
             logging.getLogger("digits").critical(f"{options.host}:{options.port}: {reason}{advice}")
             return 1
+
+
+def _serve_at(place: int, table: Table, listener: int) -> list[str]:
+    """The command of one of them."""
+    command = [sys.executable, "-m", "app", "--listener", str(listener)]
+    return [*command, "--table", str(table), "--place", str(place)]
 
 
 def _forget(pid: int) -> None:
@@ -74,7 +82,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
     most = "one for each core for which there is memory, %(default)s"
     parser.add_argument("--workers", type=_count, default=_workers(), help=f"server processes; default: {most}")
-    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)  # one of several: serve on this descriptor
+    # Of one of several processes: the descriptor to serve on, what they share and its place there.
+    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--table", help=argparse.SUPPRESS)
+    parser.add_argument("--place", type=int, help=argparse.SUPPRESS)
     parser.add_argument(
         "--seed", type=Path, metavar="FOLDER", help="where DIGITS_MODELS has no version yet, begin with this folder's"
     )

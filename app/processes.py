@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from app.dealing import Table
 from training.tether import tethered
 
 # Seconds. Between looks whether a process listens yet, and before one that died is started again.
@@ -17,7 +18,8 @@ _log = logging.getLogger("digits")
 
 
 class Processes:
-    """Runs the same command several times, each with a listening socket of its own; the kernel deals connections out.
+    """Runs the same command several times, each with a listening socket of its own; the kernel deals connections out,
+    and they pass on to each other what it dealt unevenly.
 
     A socket for each, not one for all: on one, whoever wakes first takes most of a burst of connections.
     """
@@ -27,10 +29,12 @@ class Processes:
         host: str,
         port: int,
         count: int,
-        command: Callable[[int], list[str]],
+        command: Callable[[int, Table, int], list[str]],
         died: Callable[[int], None] = lambda pid: None,
     ) -> None:
-        """command: makes the one that serves on the socket with this file descriptor. died: told who ended early."""
+        """command: makes the one that serves at this place of this table, on the socket with this file descriptor.
+        died: told who ended early.
+        """
         self._host, self._port, self._count = host, port, count
         self._command, self._died = command, died
         self._listens, self._end = asyncio.Event(), asyncio.Event()
@@ -38,11 +42,15 @@ class Processes:
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT; the status to leave with. Raises OSError when the address is not to be had."""
+        with Table.laid(self._count) as table:
+            return await self._run(table)
+
+    async def _run(self, table: Table) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._end.set)
         self._claim()
         ending = asyncio.create_task(self._end.wait())
-        keepers = [asyncio.create_task(self._keep(ending))]
+        keepers = [asyncio.create_task(self._keep(0, table, ending))]
         # The others start when the first one listens: what keeps the service from starting is told once, and nobody
         # waits for all of them.
         listening = asyncio.create_task(self._listens.wait())
@@ -50,7 +58,7 @@ class Processes:
         listening.cancel()
         if keepers[0].done():
             keepers[0].result()  # raises what kept it from being started
-        keepers += [asyncio.create_task(self._keep(ending)) for _ in range(self._count - 1)]
+        keepers += [asyncio.create_task(self._keep(place, table, ending)) for place in range(1, self._count)]
         await asyncio.gather(*keepers)
         return self._status
 
@@ -65,11 +73,11 @@ class Processes:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return found
 
-    async def _keep(self, ending: asyncio.Task[Any]) -> None:
+    async def _keep(self, place: int, table: Table, ending: asyncio.Task[Any]) -> None:
         """One process, and its successors, until the end."""
         while not ending.done():
             try:
-                process, ended = await self._start(ending)
+                process, ended = await self._start(place, table, ending)
             except OSError as error:
                 if not self._listens.is_set():  # nothing serves yet, and whoever started this should hear why
                     raise
@@ -88,18 +96,22 @@ class Processes:
                 self._end.set()
                 await ending
             else:
+                table.clear(place)
                 _log.error("a server process died; another takes its place", extra={"status": ended.result()})
                 self._died(process.pid)
                 await asyncio.wait((ending,), timeout=PAUSE)
 
-    async def _start(self, ending: asyncio.Task[Any]) -> tuple[asyncio.subprocess.Process, asyncio.Task[int]]:
+    async def _start(
+        self, place: int, table: Table, ending: asyncio.Task[Any]
+    ) -> tuple[asyncio.subprocess.Process, asyncio.Task[int]]:
         """A process that listens, or need not any more, and its status to come."""
         # A new socket each time, that no one else holds: what waits on a dead process's would wait in vain.
         with self._socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind((self._host, self._port))
-            command = tethered(self._command(listener.fileno()))
-            process = await asyncio.create_subprocess_exec(*command, pass_fds=[listener.fileno()])
+            command = tethered(self._command(place, table, listener.fileno()))
+            inherited = [listener.fileno(), *table.descriptors]
+            process = await asyncio.create_subprocess_exec(*command, pass_fds=inherited)
             ended = asyncio.create_task(process.wait())
             while not (ended.done() or ending.done()):
                 if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

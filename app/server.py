@@ -7,10 +7,13 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
+from app.dealing import Seat
 from app.http.protocol import CLOSE, Http
 
 # Connections that are taken in one turn of the loop. The loop itself takes one, and answers all requests that have come
@@ -27,6 +30,29 @@ LAST_CALL_SECONDS = 0.5
 GRACE_SECONDS = 7
 
 
+class Dealt(Http):
+    """A connection that came to this process, and may be passed on to one that has fewer."""
+
+    def __init__(self, *arguments: Any, seat: Seat, given: bool = False, **named: Any) -> None:
+        """given: whether it was passed on already, so that it stays here."""
+        super().__init__(*arguments, **named)
+        self._seat, self._given = seat, given
+        self._stays = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        self._stays = self._given or not self._seat.pass_on(transport.get_extra_info("socket").fileno())
+        if self._stays:
+            self._seat.count(1)
+            super().connection_made(transport)
+        else:
+            transport.abort()  # which only closes the descriptor: nothing was sent or read
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._stays:
+            self._seat.count(-1)
+            super().connection_lost(exc)
+
+
 class Server(uvicorn.Server):
     """Takes several connections at once, and lets those that it has end with a reply.
 
@@ -34,36 +60,60 @@ class Server(uvicorn.Server):
     connections are refused at first; the others end with the reply that they bring next.
     """
 
+    def __init__(self, config: uvicorn.Config, seat: Seat | None = None) -> None:
+        """seat: among the processes of which this is one."""
+        super().__init__(config)
+        self._seat = seat
+        self._coming: set[asyncio.Task[Any]] = set()  # connections that are being taken over
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
         protocol = functools.partial(
-            Http, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            self.config.http_protocol_class,  # type: ignore[call-arg]  # as uvicorn calls it
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
         )
         for listener in [listener for server in self.servers for listener in server.sockets]:
             for _ in range(AT_ONCE - 1):  # each is asked for a connection once a turn
                 another = socket.socket(fileno=os.dup(listener.fileno()))
                 self.servers.append(await loop.create_server(protocol, sock=another))
+        if self._seat:
+            loop.add_reader(self._seat.box, self._take, self._seat, functools.partial(protocol, given=True))
+            self._seat.sit()
+
+    def _take(self, seat: Seat, protocol: Callable[[], asyncio.Protocol]) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(AT_ONCE):
+            connection = seat.take()
+            if connection is None:
+                break
+            taking = loop.create_task(loop.connect_accepted_socket(protocol, connection))
+            self._coming.add(taking)
+            taking.add_done_callback(self._coming.discard)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        if self._seat:
+            self._seat.leave()
         self.server_state.default_headers.append(CLOSE)
         await asyncio.sleep(LAST_CALL_SECONDS)
         await super().shutdown(sockets)
 
 
-def serve(host: str, port: int, listener: int | None = None) -> None:
+def serve(host: str, port: int, listener: int | None = None, seat: Seat | None = None) -> None:
     """Serve in this process until SIGTERM or SIGINT.
 
-    listener: the file descriptor of a socket to listen on, instead of the address.
+    listener: the file descriptor of a socket to listen on, instead of the address. seat: among several processes.
     """
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
         host=host,
         port=port,
-        http=Http,
+        http=functools.partial(Dealt, seat=seat) if seat else Http,  # type: ignore[arg-type]  # uvicorn calls it
         log_config=None,  # ours is in place
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -75,7 +125,7 @@ def serve(host: str, port: int, listener: int | None = None) -> None:
     gc.freeze()
     gc.set_threshold(GARBAGE)
     gc.enable()
-    server = Server(config)
+    server = Server(config, seat)
 
     def stop(number: int, frame: FrameType | None) -> None:
         server.should_exit = True

@@ -1,6 +1,7 @@
 """Several server processes on one port."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -63,6 +64,41 @@ def test_their_metrics_add_up_and_one_that_dies_is_replaced(start_server: Start)
     assert server.stop() == 0
     levels = [line["level"] for line in server.lines()]
     assert levels.count("error") == 1
+
+
+def connections(pid: int, port: int) -> int:
+    """How many to this port a process has."""
+    established = "01"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {row[9] for row in rows if row[3] == established and int(row[1].split(":")[1], 16) == port}
+    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+    return sum(f"socket:[{inode}]" in links for inode in inodes)
+
+
+def test_connections_are_dealt_evenly(start_server: Start) -> None:
+    server = start_server("--workers", "2")
+    both = await_children(server.process.pid)
+    port = httpx.URL(server.url).port
+    assert port
+
+    def deal(count: int) -> list[int]:
+        """So many connections, each of which answers; how many of them each process has."""
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(httpx.Client(base_url=server.url)) for _ in range(count)]
+            for client in [*clients, *clients]:
+                assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+            dealt = [connections(pid, port) for pid in both]
+        for _ in range(200):  # until they have seen that the clients left
+            if not any(connections(pid, port) for pid in both):
+                break
+            time.sleep(0.01)
+        return dealt
+
+    for _ in range(100):  # until the second one takes connections
+        if deal(2) == [1, 1]:
+            break
+    assert [deal(4) for _ in range(6)] == [[2, 2]] * 6
+    assert server.stop() == 0
 
 
 def test_all_end_when_the_first_of_them_is_killed(start_server: Start) -> None:
@@ -132,7 +168,7 @@ def test_one_that_cannot_be_started_again_at_once_is_started_later(monkeypatch: 
         return process
 
     async def scenario() -> int:
-        running = processes.Processes("127.0.0.1", 0, 1, lambda fd: [sys.executable, "-c", listen, str(fd)])
+        running = processes.Processes("127.0.0.1", 0, 1, lambda *given: [sys.executable, "-c", listen, str(given[-1])])
         service = asyncio.create_task(running.run())
         while not running._listens.is_set():
             await asyncio.sleep(0.01)
@@ -155,6 +191,6 @@ def test_where_not_even_the_first_can_be_started_it_says_so(monkeypatch: pytest.
         raise BlockingIOError(errno.EAGAIN, "no more processes")
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
-    running = processes.Processes("127.0.0.1", 0, 2, lambda fd: ["true"])
+    running = processes.Processes("127.0.0.1", 0, 2, lambda *_: ["true"])
     with pytest.raises(BlockingIOError):
         asyncio.run(asyncio.wait_for(running.run(), 10))
