@@ -61,6 +61,7 @@ def test_ratios_are_to_the_best_peer() -> None:
     medians = {
         ("ours", 32): measurement(4000, p99=5),
         ("ours, raw body", 32): measurement(5000),
+        ("ours, 784 bytes", 32): measurement(6000),
         ("tutorial", 32): measurement(10),
         ("fastapi", 32): measurement(900, p99=20),
         ("ray", 32): measurement(1000, p99=50),
@@ -71,6 +72,7 @@ def test_ratios_are_to_the_best_peer() -> None:
         "at 32 connections: p50 1.00 ms, 1.00 times that of fastapi",
         "at 32 connections: 400.00 times the tutorial",
         "at 32 connections: raw body 1.25 times multipart",
+        "at 32 connections: 784 bytes 1.50 times multipart",
     ]
 
 

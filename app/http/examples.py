@@ -75,6 +75,7 @@ PREDICT = _strict("Whether a picture whose answer is not accepted is an error, 4
             },
         },
         **{media_type: {"schema": _FILE} for media_type in MEDIA_TYPES},
+        RAW: {"schema": {"type": "string", "format": "binary", "description": "784 bytes."}},
     }
 )
 

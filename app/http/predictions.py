@@ -48,7 +48,8 @@ SLICE = 50
 )
 async def predict(request: Request) -> Response:
     """Send one picture: as the form field `file`, as the raw bytes with an image content type, in base64 as
-    `{"image": "…"}`, or as 28 rows of 28 numbers, `{"pixels": [[…], …]}`, 0 for the ground and 255 for ink.
+    `{"image": "…"}`, or as 28 rows of 28 numbers, 0 for the ground and 255 for ink: `{"pixels": [[…], …]}`, or 784
+    bytes of `application/octet-stream`.
 
     PNG, JPEG, WebP, BMP, GIF (first frame) and TIFF (first page) of any size and colour are read. A 28x28 grey
     image on a dark ground, placed as in MNIST, goes to the network unchanged.

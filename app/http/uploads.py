@@ -17,7 +17,7 @@ from app.vision.digit import SIDE
 from app.vision.ink import Grey, Levels
 from app.vision.png import plain_png
 
-# Many images as plain bytes, one for each pixel.
+# Images as plain bytes, one for each pixel.
 RAW = "application/octet-stream"
 
 # Fields that a form may have beside its files; they are ignored, but not without limit.
@@ -60,6 +60,13 @@ def parse_one(body: bytes, content_type: str) -> Upload:
         return files[0]
     if media_type == "application/json":
         return _one_of(_json(body), {"image": _image, "pixels": _pixels})
+    if media_type == RAW:
+        if len(body) != SIDE * SIDE:
+            raise MalformedBody(
+                f"the body has {len(body):,} bytes; as {RAW} expected {SIDE * SIDE}: {_ROWS}. Send a picture's file"
+                " with its image type, such as image/png"
+            )
+        return _raw(body)[0]
     raise _refusal(media_type, 'an image type such as image/png, {"image": …} or {"pixels": …} as application/json')
 
 
@@ -124,14 +131,19 @@ def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | Digit
             raise MalformedBody(f"the body has {len(body):,} bytes; expected {SIDE * SIDE} an image: {_ROWS}")
         if count > most:
             raise too_many
-        levels = np.frombuffer(body, np.uint8).reshape(count, SIDE, SIDE)
-        if levels.max() == 1:
-            raise MalformedBody("the bytes run from 0 to 1; expected 0 (ground) to 255 (ink), so multiply by 255")
-        return [*map(Pixels, levels)]
+        return [*_raw(body)]
     raise _refusal(
         media_type,
         f'{{"images": […]}} or {{"pixels": […]}} as application/json, or {SIDE * SIDE} bytes an image as {RAW}',
     )
+
+
+def _raw(body: bytes) -> list[Pixels]:
+    """At least one image."""
+    levels = np.frombuffer(body, np.uint8).reshape(-1, SIDE, SIDE)
+    if levels.max() == 1:
+        raise MalformedBody("the bytes run from 0 to 1; expected 0 (ground) to 255 (ink), so multiply by 255")
+    return [*map(Pixels, levels)]
 
 
 def _media_type(content_type: str) -> str:

@@ -173,6 +173,14 @@ def test_plain_bytes_from_0_to_1(client: httpx.Client) -> None:
     headers = {"content-type": "application/octet-stream"}
     check(client.post("/predict/batch", content=raw, headers=headers), 422, "0 to 1", "255")
     assert client.post("/predict/batch", content=bytes(784), headers=headers).status_code == 200
+    check(client.post("/predict", content=raw, headers=headers), 422, "0 to 1", "255")
+    assert client.post("/predict", content=bytes(784), headers=headers).json()["reason"] == "blank"
+
+
+@pytest.mark.parametrize("body", [b"", bytes(783), bytes(785), bytes(2 * 784), SEVEN])
+def test_plain_bytes_that_are_not_one_image(client: httpx.Client, body: bytes) -> None:
+    headers = {"content-type": "application/octet-stream"}
+    check(client.post("/predict", content=body, headers=headers), 422, f"{len(body):,} bytes", "784", "image/png")
 
 
 def test_json_after_a_byte_order_mark(client: httpx.Client) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from app.http.express import MOST, Express
 from app.http.protocol import SOON, Call, Http
+from app.http.uploads import RAW
 from app.inference.engine import OpenVinoEngine
 from app.main import create_app
 from app.server import Server
@@ -143,6 +144,8 @@ def test_the_answers_are_those_of_the_application(service: Service) -> None:
         ({"content": SEVEN, "headers": {"content-type": "image/jpeg"}}, True),  # the bytes decide
         ({"json": {"image": base64.b64encode(SEVEN).decode()}}, True),
         ({"json": {"pixels": pixels()}}, True),
+        ({"content": np.array(pixels(), np.uint8).tobytes(), "headers": {"content-type": RAW}}, True),
+        ({"content": bytes(783), "headers": {"content-type": RAW}}, False),
         ({"files": {"file": encode(draw(7, (28, 28)), "BMP")}}, False),
         ({"files": {"file": encode(draw(7), "PNG")}}, False),
         ({"files": {"file": encode(draw(7, (28, 28)))}}, False),  # in colours

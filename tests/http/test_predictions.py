@@ -46,6 +46,7 @@ def test_a_file_in_a_form(client: httpx.Client, name: str, digit: int) -> None:
 
 
 def test_every_form_of_one_image_gives_the_same_reply(client: httpx.Client) -> None:
+    plain = np.array(pixels(), np.uint8).tobytes()
     replies = [
         client.post("/predict", files={"file": SEVEN}),
         client.post("/predict", files={"file": ("x", SEVEN, "application/octet-stream")}),
@@ -58,6 +59,7 @@ def test_every_form_of_one_image_gives_the_same_reply(client: httpx.Client) -> N
         client.post("/predict", json={"image": "\n".join(textwrap.wrap(base64_of(SEVEN), 76)) + "\n"}),
         client.post("/predict", json={"pixels": pixels()}),
         client.post("/predict", json={"pixels": [[float(v) for v in row] for row in pixels()]}),
+        client.post("/predict", content=plain, headers={"content-type": "application/octet-stream"}),
     ]
     assert [reply.status_code for reply in replies] == [200] * len(replies)
     assert len({reply.content for reply in replies}) == 1
