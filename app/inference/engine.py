@@ -77,7 +77,7 @@ class OpenVinoEngine(Engine):
             # Pinned, the threads of every process would go to the same cores, the first ones.
             "ENABLE_CPU_PINNING": False,
         }
-        core = _runtime()
+        core = runtime()
         try:
             graph = core.read_model(graph_bytes, weights)
             source = str(graph.get_rt_info(["digits", "source_sha256"]).value)
@@ -128,7 +128,7 @@ class OpenVinoEngine(Engine):
 
 
 @functools.cache
-def _runtime() -> Any:
+def runtime() -> Any:
     """The runtime, once and for as long as the process lives.
 
     It gives the thread that starts it a stack for signals and takes that away when its last user lets go. Where that

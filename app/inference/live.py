@@ -1,12 +1,13 @@
 """One version with its running network, and the versions on disk."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import ModelError, VersionNotFound
 from app.inference.batcher import Batcher
-from app.inference.engine import Engine, OpenVinoEngine
+from app.inference.engine import Engine, OpenVinoEngine, runtime
 from app.inference.second_look import SecondLook
 from training import versions
 from training.card import Card
@@ -33,8 +34,10 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
         raise ModelError(str(error)) from None
     # A lone image, the event loop's, gains next to nothing from more than one thread, and all of them would have to get
     # a core while others keep those busy.
-    engines = engine(version, threads), engine(version, 1)
-    batcher = Batcher(*engines, OpenVinoEngine.MOST, observe, most_waiting, beside=threads > 1)
+    runtime()  # by this thread, which stays
+    with ThreadPoolExecutor(2) as both:  # nearly all of it is the runtime's work, in which another thread can go on
+        first, own = both.map(lambda threads: engine(version, threads), (threads, 1))
+    batcher = Batcher(first, own, OpenVinoEngine.MOST, observe, most_waiting, beside=threads > 1)
     return Live(version.card, batcher)
 
 
