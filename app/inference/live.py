@@ -32,9 +32,9 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
         version = versions.verify(folder / str(number))
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
+    runtime()  # by this thread, which stays
     # A lone image, the event loop's, gains next to nothing from more than one thread, and all of them would have to get
     # a core while others keep those busy.
-    runtime()  # by this thread, which stays
     with ThreadPoolExecutor(2) as both:  # nearly all of it is the runtime's work, in which another thread can go on
         first, own = both.map(lambda threads: engine(version, threads), (threads, 1))
     batcher = Batcher(first, own, OpenVinoEngine.MOST, observe, most_waiting, beside=threads > 1)
