@@ -188,6 +188,9 @@ BUSY = errors.Overloaded(), errors.TooLate()
 _REQUEST_ID = "5a99867c7fe640d4b0f237b0529693f2"
 
 
+_PROBLEM = schemas.Problem.model_json_schema()  # once: there are sixty such replies, and it takes a while
+
+
 def failures(*found: int | errors.DigitsError) -> dict[int | str, dict[str, Any]]:
     """Problem replies, for a route's ``responses``: the usual one of a status, or those of these errors."""
     told: dict[int, list[tuple[str, errors.DigitsError]]] = defaultdict(list)
@@ -203,7 +206,7 @@ def failures(*found: int | errors.DigitsError) -> dict[int | str, dict[str, Any]
 def _failure(told: list[tuple[str, errors.DigitsError]]) -> dict[str, Any]:
     """The replies of one status: what it means, which the first one says, and an example of each."""
     found = {describe(error): describe(error).body(str(error), _REQUEST_ID) for _, error in told}
-    content: dict[str, Any] = {"schema": schemas.Problem.model_json_schema()}
+    content: dict[str, Any] = {"schema": _PROBLEM}
     if len(found) == 1:
         content["example"] = next(iter(found.values()))
     else:
