@@ -1,10 +1,10 @@
 """The service as its users start it: ``python -m app`` with its defaults, and folders that are thrown away."""
 
+import http
+import http.client
 import os
 import sys
 from pathlib import Path
-
-import httpx
 
 from benchmarks.processes import Server, free_port
 from benchmarks.service import ROOT, TOKEN
@@ -20,8 +20,12 @@ def start(scratch: Path, *options: str) -> Server:
 
 
 def ready(server: Server) -> bool:
-    """Whether it takes requests."""
+    """Whether it takes requests. In the plainest way: who asks all the time should not keep a core from the start."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     try:
-        return httpx.get(f"{server.url}/health/ready", timeout=10).is_success
-    except httpx.TransportError:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
