@@ -36,8 +36,9 @@ MAY_IMPORT = {
     "app.inference": {"app.inference", "app.errors", "training"},
     "app.settings": {"app.allowance"},
     "app.allowance": set(),
-    "app.processes": {"training"},
-    "app.server": {"app.http.protocol"},
+    "app.processes": {"app.dealing", "training"},
+    "app.server": {"app.dealing", "app.http.protocol"},
+    "app.dealing": set(),
     "app.errors": set(),
     "training.drawing": {"app.vision", "training"},  # to lay digits where the service would
     "training": {"training"},
