@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-# More connections than this are even enough as they come, and to pass one on costs a fifth of what a request costs that
-# brings its own.
+# More connections than this are even enough as they come. Without a bound, 128 clients who each bring a connection with
+# every request were answered a fifth less often; with this one, a twentieth.
 FEW = 8
 
-# In place of its number of connections, of a process that takes none that are passed on. Far more than there can be.
+# What is added to the connections of a process that takes none that are passed on. Far more than there can be.
 _CLOSED = 2**40
 
 _BYTES = 8  # of a number
@@ -85,11 +85,11 @@ class Seat:
 
     def sit(self) -> None:
         """Connections may be passed on to here."""
-        self._open[self._place] = 0
+        self.count(-_CLOSED)  # not to 0: some may have come already
 
     def leave(self) -> None:
         """No more may. Those that have been still come out of the box."""
-        self._open[self._place] = _CLOSED
+        self.count(_CLOSED)
 
     def count(self, more: int) -> None:
         """There are so many more connections here, or less than 0 fewer."""

@@ -103,6 +103,19 @@ def test_nobody_who_left_or_died_gets_one(table: Table, seat: Sit) -> None:
         assert not first.pass_on(server.fileno())
 
 
+def test_those_that_came_before_it_sat_down_count(seat: Sit) -> None:
+    """A process listens a moment before others may pass on to it."""
+    first, second = seat(0), seat(1)
+    second.leave()
+    second.count(1)
+    second.sit()
+    first.count(1)
+    with connection() as (_, server):
+        assert not first.pass_on(server.fileno())
+        second.count(-1)
+        assert first.pass_on(server.fileno())
+
+
 def test_a_full_box_takes_no_more_and_loses_none(seat: Sit) -> None:
     first, second = seat(0), seat(1)
     first.count(FEW)
