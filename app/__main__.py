@@ -118,7 +118,7 @@ def _seed(shipped: Path) -> None:
 
     log = logging.getLogger("digits")
     try:
-        if versions.seed(shipped, Settings().models):
+        if versions.seed(shipped, Settings.from_environment().models):
             log.info("there was no version yet; the one that ships will serve")
     except ValidationError:
         return  # told when the service is made

@@ -29,14 +29,10 @@ from app.settings import Settings
 _log = logging.getLogger("digits")
 
 
-def build(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    """Load and warm the version that serves. Raises ModelError when it cannot be served.
-
-    Done before the lifespan begins, because a web server ends with its own status and a traceback when a
-    lifespan fails, and an operator should see one line.
-    """
-    metrics = Metrics()
-    serving = Serving(settings.models, settings.threads, metrics, settings.max_waiting)
+def build(
+    settings: Settings, metrics: Metrics, serving: Serving
+) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    """The lifespan; it closes what serves. Raises StartError."""
     token = admin.digest(settings)
     try:
         base = Database(settings.database())

@@ -2,27 +2,21 @@
 
 import logging
 import sys
-from importlib.metadata import version
+from concurrent.futures import ThreadPoolExecutor
 
-from fastapi.exceptions import RequestValidationError
-from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp
 
-from app import lifespan, logs
-from app.errors import DigitsError, ModelError, StartError
-from app.http import examples, feedback, health, models, predictions, problems, retraining
-from app.http.access import Access
-from app.http.direct import Direct
+from app import logs
+from app.errors import ModelError, StartError
+from app.http.metrics import Metrics
+from app.inference.engine import runtime
+from app.inference.serving import Serving
 from app.settings import Settings, faults
 
-DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten probabilities:
-
-    curl -F file=@seven.png http://127.0.0.1:8000/predict
-
-Errors are `application/problem+json`; their `detail` says what to do."""
+# Seconds that a thread works in Python before it lets another one do so. With Python's own number, 0.005, the version's
+# load, which is a hundred short calls of the runtime, would wait that long for the imports after each of them.
+TURN = 0.0005
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -35,7 +29,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         return _build(settings)
     logs.configure()
     try:
-        return _build(Settings())
+        return _build(Settings.from_environment())
     except ValidationError as error:
         logging.getLogger("digits").critical(faults(error))
     except (ModelError, StartError) as error:
@@ -44,21 +38,19 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
 
 def _build(settings: Settings) -> ASGIApp:
-    app = FastAPIOffline(  # FastAPI whose documentation page needs no other host
-        title="Digits",
-        version=version("digits"),
-        description=DESCRIPTION,
-        redoc_url=None,
-        lifespan=lifespan.build(settings),
-    )
-    for part in (predictions, models, retraining, feedback, health):
-        app.include_router(part.router)
-    app.add_exception_handler(DigitsError, problems.on_digits_error)
-    app.add_exception_handler(HTTPException, problems.on_http_error)
-    app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    app.add_exception_handler(Exception, problems.on_unexpected)
-    described = app.openapi
-    app.openapi = lambda: examples.add_replies(described())  # type: ignore[method-assign]  # the framework's own way
-    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
-    # Around the framework, not within: as its own middleware they would have three of its layers around them.
-    return Access(Direct(app, predictions.router))
+    """The version is loaded beside the import of the framework, which takes twice as long: neither waits for the other.
+
+    Both come before the web server begins the lifespan, because it ends with its own status and a traceback when that
+    fails, and an operator should see one line.
+    """
+    metrics = Metrics()
+    runtime()  # in this thread, which stays
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(TURN)
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            loading = beside.submit(Serving, settings.models, settings.threads, metrics, settings.max_waiting)
+            from app import application
+        return application.build(settings, metrics, loading.result())
+    finally:
+        sys.setswitchinterval(before)

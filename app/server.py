@@ -121,7 +121,7 @@ def serve(host: str, port: int, listener: int | None = None, seat: Seat | None =
     # What the imports make, 110,000 objects, stays to the end. Looking through it for garbage makes the start longer,
     # and would later hold all requests up: 65 ms on an idle machine, 150 and more on one that is busy.
     gc.disable()
-    config.load_app()
+    config.load()
     gc.freeze()
     gc.set_threshold(GARBAGE)
     gc.enable()

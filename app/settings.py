@@ -1,18 +1,20 @@
 """All settings of the service, each from an environment variable that starts with ``DIGITS_``."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from app.allowance import cores
 
+PREFIX = "DIGITS_"
 
-class Settings(BaseSettings):
+
+class Settings(BaseModel):
     """Read once at startup; wrong values stop the start with a message that names them."""
 
-    model_config = SettingsConfigDict(env_prefix="DIGITS_", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     models: Path = Field(default=Path("models/digits"), description="Folder of the model versions and CURRENT.")
     max_body: ByteSize = Field(
@@ -54,6 +56,12 @@ class Settings(BaseSettings):
     max_jobs: int = Field(default=10, ge=1, description="Most retrainings that wait.")
     lease: float = Field(default=10.0, ge=1, description="Seconds after which a silent worker's job goes to another.")
 
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """Raises ValidationError."""
+        variables = {name: f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+        return cls.model_validate({name: os.environ[key] for name, key in variables.items() if key in os.environ})
+
     def database(self) -> str:
         """The database's URL."""
         if self.database_url is not None:
@@ -71,4 +79,4 @@ class Settings(BaseSettings):
 
 def faults(error: ValidationError) -> str:
     """What is wrong with which variables; never their values, since some are secrets."""
-    return "; ".join(f"DIGITS_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
+    return "; ".join(f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())

@@ -30,14 +30,15 @@ def rate(images: Sequence[bytes], seconds: float, decode: bool) -> float:
 
 def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrier, results: "Queue[float]") -> None:
     from app.inference import live
+    from app.inference.engine import Graph
     from app.settings import Settings
     from app.vision.read import read
     from benchmarks.service import ROOT
     from training import versions
 
     models = ROOT / "models" / "digits"
-    engine = live.engine(versions.verify(models / str(versions.current(models))), threads=1)
-    most = Settings().max_pixels
+    engine = live.engine(Graph(versions.verify(models / str(versions.current(models)))), threads=1)
+    most = Settings.from_environment().max_pixels
     barrier.wait()
     done, began = 0, time.monotonic()
     while time.monotonic() < began + seconds:

@@ -94,7 +94,7 @@ def _engines(version: Version, threads: int, folder: Path) -> Iterator[tuple[str
     (n, 28, 28).
     """
     from app.inference import live
-    from app.inference.engine import OpenVinoEngine
+    from app.inference.engine import Graph, OpenVinoEngine
     from training.errors import TrainingError
 
     with contextlib.suppress(ImportError):  # before anything of it runs, exports included
@@ -102,8 +102,8 @@ def _engines(version: Version, threads: int, folder: Path) -> Iterator[tuple[str
 
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-    yield "OpenVINO, as served", live.engine(version, threads).predict
-    ours = OpenVinoEngine(version, threads)
+    yield "OpenVINO, as served", live.engine(Graph(version), threads).predict
+    ours = OpenVinoEngine(Graph(version), threads)
     ours.warm()
     yield "OpenVINO, all members", ours.predict
     for make in (_onnx, _litert, _keras):

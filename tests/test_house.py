@@ -22,6 +22,7 @@ STANDARD_ONLY = {
 MAY_IMPORT = {
     "app.__main__": {"app", "training"},
     "app.main": {"app", "training"},
+    "app.application": {"app"},
     "app.lifespan": {"app", "training"},
     "app.logs": set(),
     "app.http": {

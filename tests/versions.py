@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.inference import live
+from app.inference.engine import Graph
 from tests.conftest import SHIPPED
 from training import versions
 
@@ -40,7 +41,7 @@ def describe(path: Path, **changes: object) -> None:
 
 def answer(models: Path, number: int, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What a version says to one image, float32 (10,)."""
-    rows = live.engine(versions.verify(models / str(number)), threads=1).predict(image[None])
+    rows = live.engine(Graph(versions.verify(models / str(number))), threads=1).predict(image[None])
     return rows[0]
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from app.errors import ModelError
 from training.versions import GRAPH, KERAS, WEIGHTS, Version
+
+_CONVERTER = "openvino.tools.ovc"
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -41,6 +44,41 @@ class Engine(ABC):
         return answer
 
 
+class Graph:
+    """A version's network as the runtime reads it from its files, of which several engines may be made."""
+
+    def __init__(self, version: Version) -> None:
+        """Raises ModelError when the graph was not made from this ``model.keras`` or cannot be loaded.
+
+        The files are read once, and it is these bytes that are compared with their digests and run. So nothing
+        that happens to the files meanwhile, or afterwards, can get into what serves; given paths, the runtime
+        would map the weights instead of reading them.
+        """
+        self.card, self.path = version.card, version.path / GRAPH
+        try:
+            self._read = runtime().read_model(*(_read(version, name) for name in (GRAPH, WEIGHTS)))
+            source = str(self._read.get_rt_info(["digits", "source_sha256"]).value)
+        except RuntimeError as error:
+            raise ModelError(f"{self.path}: {_last_line(error)}") from None
+        if source != version.card.files[KERAS]:
+            raise ModelError(
+                f"{self.path}: it was made from another {KERAS}; make it again with `python -m training export`"
+            )
+
+    def whole(self) -> Any:
+        """What gives the version's answer."""
+        return self._giving(0)
+
+    def first(self) -> Any:
+        """What gives the answer of its first member, where it has several."""
+        return self._giving(-1)
+
+    def _giving(self, result: int) -> Any:
+        import openvino
+
+        return openvino.Model([self._read.get_results()[result]], self._read.get_parameters())
+
+
 class OpenVinoEngine(Engine):
     """A version's network in OpenVINO on the CPU, as exact as its file has it: in float32, or in part in 8 bits.
 
@@ -55,21 +93,13 @@ class OpenVinoEngine(Engine):
     MOST = 16
 
     def __init__(
-        self, version: Version, threads: int, sizes: Iterable[int] = range(1, MOST + 1), *, alone: bool = False
+        self, graph: "Graph", threads: int, sizes: Iterable[int] = range(1, MOST + 1), *, alone: bool = False
     ) -> None:
         """sizes: the batches that are prepared; all others are made up of these. alone: not the whole version, but its
         first member, where it has several; in 8 bits, see ``training/quantise.py``.
 
-        Raises ModelError when the graph was not made from this ``model.keras`` or cannot be loaded.
-
-        The files are read once, and it is these bytes that are compared with their digests and run. So nothing
-        that happens to the files meanwhile, or afterwards, can get into what serves; given paths, the runtime
-        would map the weights instead of reading them.
+        Raises ModelError when the runtime cannot prepare it.
         """
-        import openvino
-
-        path = version.path / GRAPH
-        graph_bytes, weights = (_read(version, name) for name in (GRAPH, WEIGHTS))
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -77,20 +107,12 @@ class OpenVinoEngine(Engine):
             # Pinned, the threads of every process would go to the same cores, the first ones.
             "ENABLE_CPU_PINNING": False,
         }
-        core = runtime()
+        self._path = graph.path
         try:
-            graph = core.read_model(graph_bytes, weights)
-            source = str(graph.get_rt_info(["digits", "source_sha256"]).value)
-            graph = openvino.Model([graph.get_results()[-1 if alone else 0]], graph.get_parameters())
-            self._compiled = core.compile_model(graph, "CPU", options)
+            self._compiled = runtime().compile_model(graph.first() if alone else graph.whole(), "CPU", options)
             self._runs = {size: self._prepare(size) for size in sizes}
         except RuntimeError as error:
-            raise ModelError(f"{path}: {_last_line(error)}") from None
-        if source != version.card.files[KERAS]:
-            raise ModelError(
-                f"{path}: it was made from another {KERAS}; make it again with `python -m training export`"
-            )
-        self._path = path
+            raise ModelError(f"{self._path}: {_last_line(error)}") from None
 
     def warm(self) -> None:
         """Run every batch size once, so that no request pays for preparing it.
@@ -135,9 +157,13 @@ def runtime() -> Any:
     happens in another thread, as when a version makes way for the next, the first is left with a stack that is
     gone, and the next signal, such as SIGTERM, ends the process with a fault of segmentation.
     """
-    # Imported here: this takes a fifth of a second that tests of other parts need not spend.
+    # Its converter of other programs' files, which it does without where that is missing, is half of its import.
+    missing = sys.modules.setdefault(_CONVERTER, None) is None  # type: ignore[arg-type]  # as the import system has it
+    # Imported here: this takes a fiftieth of a second that tests of other parts need not spend.
     import openvino
 
+    if missing:
+        del sys.modules[_CONVERTER]
     return openvino.Core()
 
 

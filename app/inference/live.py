@@ -1,17 +1,15 @@
 """One version with its running network, and the versions on disk."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import ModelError, VersionNotFound
 from app.inference.batcher import Batcher
-from app.inference.engine import Engine, OpenVinoEngine, runtime
+from app.inference.engine import Engine, Graph, OpenVinoEngine
 from app.inference.second_look import SecondLook
 from training import versions
 from training.card import Card
-from training.versions import Version
 
 
 @dataclass(frozen=True)
@@ -32,23 +30,23 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
         version = versions.verify(folder / str(number))
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
-    runtime()  # by this thread, which stays
     # A lone image, the event loop's, gains next to nothing from more than one thread, and all of them would have to get
-    # a core while others keep those busy.
-    with ThreadPoolExecutor(2) as both:  # nearly all of it is the runtime's work, in which another thread can go on
-        first, own = both.map(lambda threads: engine(version, threads), (threads, 1))
+    # a core while others keep those busy. The second engine takes half of the first one's time: the runtime has made
+    # most of what it needs.
+    graph = Graph(version)
+    first, own = engine(graph, threads), engine(graph, 1)
     batcher = Batcher(first, own, OpenVinoEngine.MOST, observe, most_waiting, beside=threads > 1)
     return Live(version.card, batcher)
 
 
-def engine(version: Version, threads: int) -> Engine:
-    """The version's network as it answers requests. Raises ModelError."""
-    sure = version.card.second_look
-    first = OpenVinoEngine(version, threads, alone=sure is not None)
+def engine(graph: Graph, threads: int) -> Engine:
+    """A version's network as it answers requests. Raises ModelError."""
+    sure = graph.card.second_look
+    first = OpenVinoEngine(graph, threads, alone=sure is not None)
     first.warm()
     if sure is None:
         return first
-    others = OpenVinoEngine(version, threads, sizes=SecondLook.SIZES)
+    others = OpenVinoEngine(graph, threads, sizes=SecondLook.SIZES)
     others.warm()
     return SecondLook(first, others, sure)
 

@@ -364,7 +364,7 @@ def main() -> None:
     """Work off jobs until SIGTERM or SIGINT."""
     logs.configure()
     try:
-        settings = Settings()
+        settings = Settings.from_environment()
         base = Database(settings.database())
     except ValidationError as error:  # whose own text repeats the values, and some are secrets
         _log.critical(faults(error))

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from app.http import schemas
 from app.inference import live
 from app.inference.confidence import TWO_READINGS, doubt
+from app.inference.engine import Graph
 from tests import versions as made
 from tests.conftest import SHIPPED, Start
 from tests.http.test_bad_input import check
@@ -48,7 +49,7 @@ def service(careful: Path, start_server: Start) -> Iterator[httpx.Client]:
 def picture(fits: Callable[[NDArray[np.float32]], bool]) -> bytes:
     """Digits one upon the other, of which the network says what fits: its probabilities come largest first."""
     random = np.random.default_rng(0)
-    engine = live.engine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+    engine = live.engine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
     for _ in range(5000):
         layers = [handwritten(int(digit), random) for digit in random.integers(0, 10, 2)]
         image: NDArray[np.uint8] = np.maximum(*layers)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app.inference import live
+from app.inference.engine import Graph
 from tests.conftest import SHIPPED
 from tests.samples import IMAGES, base64_of, draw, encode, handwritten
 from training import versions
@@ -119,7 +120,7 @@ def test_a_batch_of_bad_images_alone(client: httpx.Client) -> None:
 def test_probabilities_are_written_so_that_float32_comes_back(client: httpx.Client) -> None:
     text = client.post("/predict", files={"file": SEVEN}).text
     written = json.loads(text, parse_float=str)["probabilities"]
-    engine = live.engine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=2)
+    engine = live.engine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=2)
     expected = engine.predict(np.array(pixels(), np.uint8)[None])[0]
     assert np.array_equal(np.array(written, np.float32), expected)
     assert all(len(number.partition("e")[0].replace(".", "").lstrip("0")) <= 9 for number in written)

@@ -2,14 +2,16 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from app.inference import live
-from app.inference.engine import OpenVinoEngine
-from tests.conftest import SHIPPED
+from app.inference.engine import Graph, OpenVinoEngine
+from tests.conftest import ROOT, SHIPPED
 from tests.samples import handwritten
 from training import versions
 from training.data import Digits
@@ -17,7 +19,7 @@ from training.data import Digits
 
 @pytest.fixture(scope="module")
 def engine() -> OpenVinoEngine:
-    return OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=2)
+    return OpenVinoEngine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=2)
 
 
 def test_drawn_digits(engine: OpenVinoEngine) -> None:
@@ -40,7 +42,7 @@ def test_the_batch_size_does_not_change_an_answer(engine: OpenVinoEngine) -> Non
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux to tell where a thread may run")
 def test_its_thread_may_run_on_any_core() -> None:
     """Pinned, the threads of all processes would share the first core."""
-    engine = OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+    engine = OpenVinoEngine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
     images = np.zeros((16, 28, 28), np.uint8)
     thread = threading.Thread(target=lambda: [engine.predict(images) for _ in range(100)])
     thread.start()
@@ -62,7 +64,7 @@ def test_results_are_kept_when_the_engine_runs_again(engine: OpenVinoEngine) -> 
 
 def test_the_shipped_version_on_mnist(mnist: Digits) -> None:
     version = versions.verify(SHIPPED / str(versions.current(SHIPPED)))
-    digits = live.engine(version, threads=2).predict(mnist.test.images).argmax(axis=1)
+    digits = live.engine(Graph(version), threads=2).predict(mnist.test.images).argmax(axis=1)
     card = version.card
     assert int((digits == mnist.test.labels).sum()) == card.metrics["test"].correct
     assert card.metrics["test"].accuracy >= 0.996
@@ -79,3 +81,12 @@ def test_what_ships_is_small_and_carries_no_optimiser() -> None:
     assert path.stat().st_size < 4_000_000
     with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
         assert not weights.get("optimizer")
+
+
+def test_the_runtime_comes_without_its_converter_which_others_may_still_import() -> None:
+    """The converter is half of the runtime's import, and of no use to the service; a training may want it."""
+    program = (
+        "import sys; from app.inference.engine import runtime; runtime(); "
+        "assert 'openvino.tools.ovc' not in sys.modules; from openvino.tools.ovc import convert_model"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

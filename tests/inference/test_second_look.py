@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.inference.engine import Engine, Images, OpenVinoEngine, Probabilities
+from app.inference.engine import Engine, Graph, Images, OpenVinoEngine, Probabilities
 from app.inference.live import engine
 from app.inference.second_look import HOPELESS, SHARPER, VIEWS, SecondLook, together, views
 from tests import versions as made
@@ -26,7 +26,7 @@ class Counting(Engine):
     """The shipped network, and how many images it was asked about."""
 
     def __init__(self) -> None:
-        self.engine = OpenVinoEngine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+        self.engine = OpenVinoEngine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
         self.images = 0
 
     def predict(self, images: Images) -> Probabilities:
@@ -97,9 +97,9 @@ def test_a_version_says_whether_it_looks_again(tmp_path: Path) -> None:
     answers = []
     for sure in (None, 0.85):
         made.describe(folder, second_look=sure)
-        answers.append(engine(versions.verify(folder), threads=1).predict(images))
-    whole = OpenVinoEngine(versions.verify(folder), threads=1)
-    first = OpenVinoEngine(versions.verify(folder), threads=1, alone=True)
+        answers.append(engine(Graph(versions.verify(folder)), threads=1).predict(images))
+    whole = OpenVinoEngine(Graph(versions.verify(folder)), threads=1)
+    first = OpenVinoEngine(Graph(versions.verify(folder)), threads=1, alone=True)
     assert np.allclose(answers[0], whole.predict(images), atol=1e-6)
     assert np.allclose(answers[1], SecondLook(first, whole, 0.85).predict(images), atol=1e-6)
     assert np.abs(answers[0] - answers[1]).max() > 0.1

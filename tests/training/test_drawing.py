@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.inference import live
-from app.inference.engine import Engine
+from app.inference.engine import Engine, Graph
 from tests.conftest import SHIPPED
 from training import drawing, versions
 from training.data import Split
@@ -23,7 +23,7 @@ def drawn() -> Split:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return live.engine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+    return live.engine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
 
 
 def test_a_seed_gives_the_same_bytes_again(drawn: Split) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import openvino
 import pytest
 
-from app.inference.engine import OpenVinoEngine
+from app.inference.engine import Graph, OpenVinoEngine
 from training import export, quantise, recipes, versions
 from training.errors import TrainingError
 from training.network import build, join
@@ -182,8 +182,8 @@ def test_the_first_of_several_members_can_be_asked_alone(
     images = export.check_images(20)
     whole, first = (np.asarray(network(images[..., None])) for network in (joined, members[0]))
     assert np.abs(whole - first).max() > 1e-3
-    assert OpenVinoEngine(version, threads=1).predict(images) == pytest.approx(whole, abs=1e-5)
-    alone = OpenVinoEngine(version, threads=1, alone=True).predict(images)
+    assert OpenVinoEngine(Graph(version), threads=1).predict(images) == pytest.approx(whole, abs=1e-5)
+    alone = OpenVinoEngine(Graph(version), threads=1, alone=True).predict(images)
     assert alone == pytest.approx(first, abs=5e-3)  # it is in 8 bits
     assert (np.abs(alone - first).max() > 1e-5) == rounded
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from app.inference import live
-from app.inference.engine import Engine
+from app.inference.engine import Engine, Graph
 from app.vision.read import read
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
@@ -25,7 +25,7 @@ def digits() -> Split:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return live.engine(versions.verify(SHIPPED / str(versions.current(SHIPPED))), threads=1)
+    return live.engine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
 
 
 @pytest.mark.parametrize("name", SCENES)
