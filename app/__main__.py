@@ -4,7 +4,6 @@ What serves is imported only where it serves: the process that starts the others
 """
 
 import argparse
-import asyncio
 import errno
 import logging
 import os
@@ -17,6 +16,7 @@ from app import logs
 from app.allowance import cores, memory
 from app.dealing import Seat, Table
 from app.processes import Processes
+from training.tether import tie
 
 # No processes, memory or files are left: nothing that another address would mend.
 _SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -30,6 +30,8 @@ def main() -> None:
     # The first process of a container does not even hear signals that it does not handle.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     options = _options()
+    if options.parent is not None:
+        tie(options.parent)
     logs.configure()
     if options.seed:
         _seed(options.seed)
@@ -47,15 +49,9 @@ def _serve_from_many(options: argparse.Namespace) -> int:
     os.environ.setdefault("DIGITS_THREADS", str(max(1, cores() // options.workers)))
     with tempfile.TemporaryDirectory(prefix="digits-metrics-") as metrics:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
-        processes = Processes(
-            options.host,
-            options.port,
-            options.workers,
-            _serve_at,
-            _forget,
-        )
+        processes = Processes(options.host, options.port, options.workers, _serve_at, _forget)
         try:
-            return asyncio.run(processes.run())
+            return processes.run()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             advice = "" if error.errno in _SCARCE else "; choose another --host or --port"
@@ -65,7 +61,7 @@ def _serve_from_many(options: argparse.Namespace) -> int:
 
 def _serve_at(place: int, table: Table, listener: int) -> list[str]:
     """The command of one of them."""
-    command = [sys.executable, "-m", "app", "--listener", str(listener)]
+    command = [sys.executable, "-m", "app", "--parent", str(os.getpid()), "--listener", str(listener)]
     return [*command, "--table", str(table), "--place", str(place)]
 
 
@@ -82,7 +78,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
     most = "one for each core for which there is memory, %(default)s"
     parser.add_argument("--workers", type=_count, default=_workers(), help=f"server processes; default: {most}")
-    # Of one of several processes: the descriptor to serve on, what they share and its place there.
+    # Of one of several processes: the one that started it, the descriptor to serve on, what they share and its place
+    # there.
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--table", help=argparse.SUPPRESS)
     parser.add_argument("--place", type=int, help=argparse.SUPPRESS)

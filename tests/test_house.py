@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "app.inference": {"app.inference", "app.errors", "training"},
     "app.settings": {"app.allowance"},
     "app.allowance": set(),
-    "app.processes": {"app.dealing", "training"},
+    "app.processes": {"app.dealing"},
     "app.server": {"app.dealing", "app.http.protocol"},
     "app.dealing": set(),
     "app.errors": set(),

@@ -1,6 +1,5 @@
 """Several server processes on one port."""
 
-import asyncio
 import contextlib
 import errno
 import json
@@ -9,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -156,41 +156,47 @@ def test_their_number(tmp_path: Path) -> None:
 def test_one_that_cannot_be_started_again_at_once_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system may have no memory or no processes left for a moment; the others go on meanwhile."""
     listen = "import socket, sys, time; socket.socket(fileno=int(sys.argv[1])).listen(); time.sleep(60)"
-    start = asyncio.create_subprocess_exec
-    started: list[asyncio.subprocess.Process | None] = []
+    start = subprocess.Popen
+    started: list[subprocess.Popen[bytes] | None] = []
 
-    async def start_but_once(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+    def start_but_once(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
         if len(started) == 1:
             started.append(None)
             raise BlockingIOError(errno.EAGAIN, "no more processes")
-        process = await start(*arguments, **options)
-        started.append(process)
-        return process
+        started.append(start(*arguments, **options))
+        assert started[-1]
+        return started[-1]
 
-    async def scenario() -> int:
-        running = processes.Processes("127.0.0.1", 0, 1, lambda *given: [sys.executable, "-c", listen, str(given[-1])])
-        service = asyncio.create_task(running.run())
-        while not running._listens.is_set():
-            await asyncio.sleep(0.01)
+    running = processes.Processes("127.0.0.1", 0, 1, lambda *given: [sys.executable, "-c", listen, str(given[-1])])
+
+    def scenario() -> None:
+        while not running._listens:
+            time.sleep(0.01)
         assert started[0]
         started[0].kill()
-        while len(started) < 3:
-            assert not service.done()
-            await asyncio.sleep(0.01)
-        running._end.set()
-        return await service
+        for _ in range(6000):
+            if len(started) == 3:
+                break
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_but_once)
+    monkeypatch.setattr(subprocess, "Popen", start_but_once)
     monkeypatch.setattr(processes, "PAUSE", 0.01)
+    before = signal.getsignal(signal.SIGTERM)
+    outside = threading.Thread(target=scenario)
+    outside.start()
     # Told to end, it may end by the signal itself: one that is just starting does.
-    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == 0
+    assert running.run() == 0
+    outside.join()
+    assert [process is not None for process in started] == [True, False, True]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_where_not_even_the_first_can_be_started_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+    def never(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
         raise BlockingIOError(errno.EAGAIN, "no more processes")
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
+    monkeypatch.setattr(subprocess, "Popen", never)
     running = processes.Processes("127.0.0.1", 0, 2, lambda *_: ["true"])
     with pytest.raises(BlockingIOError):
-        asyncio.run(asyncio.wait_for(running.run(), 10))
+        running.run()

@@ -22,13 +22,18 @@ def tethered(command: list[str]) -> list[str]:
     return [sys.executable, "-IS", __file__, str(os.getpid()), *command]
 
 
+def tie(parent: int) -> None:
+    """Tie this process to the one with this id, which started it. Ends it at once where that one is gone already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before the kernel was asked to watch it
+            sys.exit(1)
+
+
 def main() -> None:
     """Tie this process to its parent and become the command."""
     parent, *command = sys.argv[1:]
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(parent):  # it ended before the kernel was asked to watch it
-            sys.exit(1)
+    tie(int(parent))
     os.execvp(command[0], command)  # noqa: S606  # no shell is wanted
 
 
