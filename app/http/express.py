@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app import logs
 from app.errors import DigitsError
@@ -104,21 +103,22 @@ class Express:
         self, live: Live, calls: Sequence[Call], sights: Sequence[Sight], rows: Probabilities, unsure: Collection[int]
     ) -> None:
         """unsure: places of those that the network wants to look at again."""
-        lines = []
+        replies = []
         for place, (call, sight, row) in enumerate(zip(calls, sights, rows, strict=True)):
             if place in unsure or not call.connection.listens:
                 _give_up([call])
             elif call.open:
-                lines.append(self._reply_to(call, live, sight, row))
-        logs.answered(lines)
+                reason = judge(sight, row, live, self._metrics)
+                replies.append((call, access.request_id(call.headers), prediction(live, row, reason)))
+        # One after the other with nothing between: a client that the first of them wakes up would take the core
+        # meanwhile. One by one, a fifth fewer requests were answered.
+        for call, identifier, body in replies:
+            head = f"content-length: {len(body)}\r\ncontent-type: {JSON}\r\nx-request-id: {identifier}\r\n"
+            call.connection.reply(call, head.encode(), body)
+        logs.answered([self._done(call, identifier, live) for call, identifier, _ in replies])
 
-    def _reply_to(self, call: Call, live: Live, sight: Sight, probabilities: NDArray[np.float32]) -> dict[str, Any]:
-        """The request's line in the log."""
-        reason = judge(sight, probabilities, live, self._metrics)
-        body = prediction(live, probabilities, reason)
-        identifier = access.request_id(call.headers)
-        head = f"content-length: {len(body)}\r\ncontent-type: {JSON}\r\nx-request-id: {identifier}\r\n"
-        call.connection.reply(call, head.encode(), body)
+    def _done(self, call: Call, identifier: str, live: Live) -> dict[str, Any]:
+        """Count a request; its line in the log."""
         seconds = time.monotonic() - call.began
         self._metrics.request("POST", PATH, 200, seconds)
         return access.line(identifier, "POST", PATH, 200, seconds, live.card.version)
