@@ -35,7 +35,7 @@ def add(models: Path, number: int) -> Path:
 def describe(path: Path, **changes: object) -> None:
     """Write the version's card anew, with the digests of its files as they are now."""
     card = json.loads((path / versions.CARD).read_text())
-    card["files"] = {name: versions.digest(path / name) for name in versions.ARTIFACTS}
+    card["files"] = {name: versions.digest(path / name) for name in card["files"]}
     (path / versions.CARD).write_text(json.dumps(card | changes))
 
 

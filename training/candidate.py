@@ -13,6 +13,7 @@ from training.errors import TrainingError
 from training.evaluate import Evaluation, serving
 from training.feedback import Feedback, mix
 from training.fit import Trained, fit
+from training.network import Weights
 from training.progress import Progress
 from training.recipes import FEEDBACK_SHARE, Recipe
 from training.versions import Version
@@ -61,7 +62,8 @@ def produce(
             run,
             seed=seed,
             precision=precision,
-            weights=export.adopt(start.path / versions.KERAS).get_weights() if start else None,
+            weights=_weights(start.path / versions.KERAS) if start else None,
+            scout=_weights(start.path / versions.SCOUT) if start and recipe.scout else None,
             report=report,
         )
     published = run / PUBLISHED
@@ -111,18 +113,25 @@ def assemble(
     export.stage(
         trained.network,
         folder,
+        scout=trained.scout and trained.scout.network,
         recipe=recipe.as_dict(),
         seed=seed,
         precision=precision,
         epochs=len(trained.history),
-        training_seconds=round(sum(row["seconds"] for row in trained.history), 1),
+        training_seconds=round(trained.seconds, 1),
         data=data,
         parent=parent,
         temperature=recipe.temperature,
         threshold=recipe.threshold,
         second_look=recipe.second_look,
+        sure=recipe.sure if trained.scout else None,
     )
     return folder
+
+
+def _weights(path: Path) -> Weights:
+    weights: Weights = export.adopt(path).get_weights()
+    return weights
 
 
 def measure(folder: Path, splits: Mapping[str, Split]) -> dict[str, Evaluation]:

@@ -51,6 +51,7 @@ class Card:
     one decided. files: SHA-256 of each artifact. temperature: by which the network's scores were divided; part of the
     network. threshold: pictures that it reads with less confidence are declined; None declines none for that.
     second_look: images of which it is less confident are looked at again, turned; None looks at all but once.
+    sure: the confidence of its scout from which on nobody else is asked; None where it has no scout.
     """
 
     created: str
@@ -72,6 +73,7 @@ class Card:
     temperature: float | None = None
     threshold: float | None = None
     second_look: float | None = None
+    sure: float | None = None
 
     def has_learned(self, validation: str) -> bool:
         """Whether it, or a version that it comes from, may have learned the validation images of this digest."""
@@ -114,6 +116,7 @@ class Card:
             "temperature": (self.temperature, (int, float, type(None))),
             "threshold": (self.threshold, (int, float, type(None))),
             "second_look": (self.second_look, (int, float, type(None))),
+            "sure": (self.sure, (int, float, type(None))),
         }
         expected |= {
             f"files of {name}": (found, str)

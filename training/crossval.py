@@ -1,6 +1,5 @@
 """k-fold cross-validation of any recipe."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +40,12 @@ def crossval(
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Fold]:
     """Train on all folds but one and measure on that one, for each in turn; resumable like ``fit``. Of a recipe with
-    several members it trains one.
+    several members it trains one, and no scout.
 
     reuse_network: train one network on through all folds, as tutorials do by mistake. From the second fold on
     it is measured on images that it has learned, so its figures say nothing about new ones.
     """
-    recipe = dataclasses.replace(recipe, members=1)
+    recipe = recipe.of_one()
     dealt = KFold(folds, shuffle=True, random_state=SHUFFLE_SEED).split(images.labels)
     for number, (learned, left_out) in enumerate(dealt, start=1):
         trained = fit(

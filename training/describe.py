@@ -40,6 +40,25 @@ def describe(recipe: Recipe) -> list[Row]:
 def table(recipe: Recipe) -> str:
     """The rows as text, with their sums."""
     rows = describe(recipe)
+    lines = _lines(rows)
+    if recipe.members > 1:
+        parameters, multiply_adds = (
+            recipe.members * sum(getattr(row, what) for row in rows) for what in ("parameters", "multiply_adds")
+        )
+        asked = "all of them are always asked" if recipe.second_look is None else "most images need the first one alone"
+        lines.append(
+            f"{recipe.members} such networks are trained: {parameters:,} parameters, {multiply_adds:,} multiply-adds; "
+            f"{asked}"
+        )
+    if recipe.scout:
+        lines += [
+            "a scout goes before them, whose answer stands where it is sure:",
+            *_lines(describe(recipe.of_scout())),
+        ]
+    return "\n".join([f"{recipe.name}: {recipe.summary}", *lines])
+
+
+def _lines(rows: list[Row]) -> list[str]:
     cells = [("layer", "output", "parameters", "multiply-adds", "field")]
     for row in rows:
         shape = " x ".join(map(str, row.shape))
@@ -54,22 +73,13 @@ def table(recipe: Recipe) -> str:
         )
     )
     widths = [max(len(line[column]) for line in cells) for column in range(5)]
-    lines = [
+    return [
         "  ".join(
             cell.ljust(width) if index < 2 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         for line in cells
     ]
-    if recipe.members > 1:
-        parameters, multiply_adds = (
-            recipe.members * sum(getattr(row, what) for row in rows) for what in ("parameters", "multiply_adds")
-        )
-        lines.append(
-            f"{recipe.members} such networks are trained: {parameters:,} parameters, {multiply_adds:,} multiply-adds; "
-            + ("all of them are always asked" if recipe.second_look is None else "most images need the first one alone")
-        )
-    return "\n".join([f"{recipe.name}: {recipe.summary}", *lines])
 
 
 def _step(layer: Layer, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...], int, int, int | None, int]:

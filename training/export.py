@@ -21,31 +21,37 @@ from training.quantise import in_eight_bits, run
 # How far the two forms may differ in any probability: float32 rounding through a dozen layers gives about 1e-6.
 AGREEMENT = 1e-4
 
-# And how far the first member's two, in full precision and in 8 bits, on so many drawn digits, on average. The default
-# recipe's differ by 0.0002.
+# And how far a glance's two, in full precision and in 8 bits, on so many drawn digits, on average. The default recipe's
+# differ by 0.0002.
 GLANCE_AGREEMENT, DRAWN = 0.01, 512
 
 # Ranges that networks made elsewhere were trained on, as scale and offset of the bytes.
 RANGES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0)}
 
 
-def stage(network: keras.Model, folder: Path, **about: Any) -> Card:
+def stage(network: keras.Model, folder: Path, *, scout: keras.Model | None = None, **about: Any) -> Card:
     """Write ``network`` as an unpublished version into ``folder``: both forms and ``card.json``.
 
-    network: uint8 (n, 28, 28, 1) in, float32 (n, 10) probabilities out.
+    network, scout: uint8 (n, 28, 28, 1) in, float32 (n, 10) probabilities out.
     about: further fields of the card. With ``second_look`` a joined network's first member is written too, for a
     glance. Raises TrainingError when the network is not fit to serve.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network.save(folder / versions.KERAS)
-    # What is served is made from the file, not from the network in memory: the file is the artifact of record.
-    saved = keras.saving.load_model(folder / versions.KERAS, compile=False)
-    _to_openvino(saved, folder, glance=about.get("second_look") is not None)
+    files = {versions.KERAS: network} | ({versions.SCOUT: scout} if scout else {})
+    for name, one in files.items():
+        one.save(folder / name)
+    # What is served is made from the files, not from the networks in memory: the files are the artifacts of record.
+    saved, *scouts = (keras.saving.load_model(folder / name, compile=False) for name in files)
+    first, *others = answers(saved)
+    glances = {versions.FIRST: first} if others and about.get("second_look") is not None else {}
+    if scouts:
+        glances[versions.SCOUTS] = scouts[0](saved.input)
+    _to_openvino(saved, folder, glances)
     _check(saved, folder / versions.GRAPH)
     card = Card(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        parameters=saved.count_params(),
-        files={name: versions.digest(folder / name) for name in versions.ARTIFACTS},
+        parameters=saved.count_params() + sum(one.count_params() for one in scouts),
+        files={name: versions.digest(folder / name) for name in dict.fromkeys((*versions.ARTIFACTS, *files))},
         libraries=libraries(),
         **about,
     )
@@ -112,41 +118,46 @@ def _in_float32(network: keras.Model) -> keras.Model:
     return clone
 
 
-def _to_openvino(network: keras.Model, folder: Path, *, glance: bool) -> None:
-    """glance: whether the graph also gives, as its last output, what the first of several members says alone, in 8
-    bits. The service does not rely on it where it is unsure.
+def _to_openvino(network: keras.Model, folder: Path, glances: dict[str, keras.KerasTensor]) -> None:
+    """glances: what else the graph gives, in 8 bits, by the names of its outputs. The service does not rely on them
+    where they are unsure.
     """
-    first, *more = answers(network)
-    glance = glance and bool(more)
-    if glance:
-        network = keras.Model(network.input, [network.output, first])
+    if glances:
+        network = keras.Model(network.input, [network.output, *glances.values()])
     with tempfile.TemporaryDirectory() as temporary:
         try:
             network.export(f"{temporary}/model.xml", format="openvino", verbose=False)
             graph = openvino.Core().read_model(f"{temporary}/model.xml")
         except Exception as error:  # the converter raises types of its own that have no common base
             raise TrainingError(f"the network cannot be written for OpenVINO: {_reason(error)}") from None
-        if glance:
-            graph = _with_a_glance(graph)
+        if glances:
+            graph = _with_glances(graph, list(glances))
         graph.set_rt_info(versions.digest(folder / versions.KERAS), ["digits", "source_sha256"])
         openvino.save_model(graph, folder / versions.GRAPH, compress_to_fp16=False)
 
 
-def _with_a_glance(graph: Any) -> Any:
-    """The same graph, whose last output is computed in 8 bits. Raises TrainingError where it is another then."""
-    (image,), (whole, first) = graph.get_parameters(), graph.get_results()
+def _with_glances(graph: Any, names: list[str]) -> Any:
+    """The same graph, whose outputs but the first have these names and are computed in 8 bits. Raises TrainingError
+    where one is another then.
+    """
+    (image,), (whole, *glances) = graph.get_parameters(), graph.get_results()
     drawn = drawing.digits(DRAWN, [0]).images  # so that no data is wanted
-    exact = openvino.Model([first], [image])
-    glance = in_eight_bits(exact, drawn)
-    difference = float(np.abs(run(exact, drawn)[0] - run(glance, drawn)[0]).max(axis=1).mean())
-    if difference > GLANCE_AGREEMENT:
-        raise TrainingError(
-            f"in 8 bits the first network differs by {difference:.2g} in a probability; expected {GLANCE_AGREEMENT:g}"
-        )
-    (its_image,), (answer,) = glance.get_parameters(), glance.get_results()
-    for place in its_image.output(0).get_target_inputs():
-        place.replace_source_output(image.output(0))
-    return openvino.Model([whole, answer], [image])
+    answers = []
+    for name, exact in zip(names, glances, strict=True):
+        alone = openvino.Model([exact], [image])
+        rounded = in_eight_bits(alone, drawn)
+        difference = float(np.abs(run(alone, drawn)[0] - run(rounded, drawn)[0]).max(axis=1).mean())
+        if difference > GLANCE_AGREEMENT:
+            raise TrainingError(
+                f"in 8 bits the {name} network differs by {difference:.2g} in a probability; "
+                f"expected {GLANCE_AGREEMENT:g}"
+            )
+        (its_image,), (answer,) = rounded.get_parameters(), rounded.get_results()
+        for place in its_image.output(0).get_target_inputs():
+            place.replace_source_output(image.output(0))
+        answer.set_friendly_name(name)
+        answers.append(answer)
+    return openvino.Model([whole, *answers], [image])
 
 
 def _check(network: keras.Model, graph: Path) -> None:

@@ -34,15 +34,21 @@ REDRAWN = 3
 CHECKPOINT, SETTINGS = "checkpoint.npz", "run.json"
 
 # Of a recipe with several, each in a folder of its own.
-MEMBER = "member-{}"
+MEMBER, SCOUT = "member-{}", "scout"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A float32 network without optimiser state, and one row of figures an epoch."""
+    """A float32 network without optimiser state, and one row of figures an epoch; and its scout, where it has one."""
 
     network: keras.Model
     history: list[Epoch]
+    scout: "Trained | None" = None
+
+    @property
+    def seconds(self) -> float:
+        """That all of it took."""
+        return sum(row["seconds"] for row in self.history) + (self.scout.seconds if self.scout else 0)
 
 
 def fit(
@@ -55,6 +61,7 @@ def fit(
     precision: str = "float32",
     start: Path | None = None,
     weights: Weights | None = None,
+    scout: Weights | None = None,
     stop_after: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
@@ -62,43 +69,58 @@ def fit(
 
     Order, views, dropout and initial weights follow from ``seed`` alone and are part of the checkpoint,
     so a run gives the same network twice on one machine, interrupted or not. Each of a recipe's members is trained in
-    a folder of its own in ``run``, from a seed that no other run of the recipe has.
+    a folder of its own in ``run``, from a seed that no other run of the recipe has, and so is its scout.
     validation: measured after every epoch, never learned from.
     start: folder of a finished run of the same recipe whose network and optimiser this one begins with.
-    weights: what the network begins with otherwise, in Keras's order, instead of weights at random.
+    weights, scout: what the network and its scout begin with otherwise, in Keras's order, instead of weights at random.
     stop_after: return the network as it is after this many epochs, where there is no time for all of them.
     Raises TrainingError when ``run`` holds a run with other settings or is in use, or ``weights`` do not fit.
     """
-    one = functools.partial(
-        _one, dataclasses.replace(recipe, members=1), train, validation, precision=precision, stop_after=stop_after
-    )
+    one = functools.partial(_one, train=train, validation=validation, precision=precision, stop_after=stop_after)
+    told = functools.partial(_OfOne, report, members=recipe.members + bool(recipe.scout))
     if recipe.members == 1:
-        return one(run, seed=seed, start=start, weights=weights, name=recipe.name, report=report)
-    share = len(weights or []) // recipe.members
-    trained = [
-        one(
-            run / MEMBER.format(number),
-            seed=seed * recipe.members + number,
-            start=start and start / MEMBER.format(number),
-            weights=weights and weights[number * share : (number + 1) * share],
-            name=MEMBER.format(number),
-            report=_OfOne(report, number, recipe.members),
+        trained = one(
+            recipe.of_one(), run, seed=seed, start=start, weights=weights, name=recipe.name, report=told(number=0)
         )
-        for number in range(recipe.members)
-    ]
-    history = [row for member in trained for row in member.history]
-    return Trained(
-        join([member.network for member in trained], recipe.name),
-        [row | {"epoch": number} for number, row in enumerate(history, start=1)],
+    else:
+        share = len(weights or []) // recipe.members
+        members = [
+            one(
+                recipe.of_one(),
+                run / MEMBER.format(number),
+                seed=seed * recipe.members + number,
+                start=start and start / MEMBER.format(number),
+                weights=weights and weights[number * share : (number + 1) * share],
+                name=MEMBER.format(number),
+                report=told(number=number),
+            )
+            for number in range(recipe.members)
+        ]
+        history = [row for member in members for row in member.history]
+        trained = Trained(
+            join([member.network for member in members], recipe.name),
+            [row | {"epoch": number} for number, row in enumerate(history, start=1)],
+        )
+    if not recipe.scout:
+        return trained
+    scouting = one(
+        recipe.of_scout(),
+        run / SCOUT,
+        seed=seed,
+        start=start and start / SCOUT,
+        weights=scout,
+        name=SCOUT,
+        report=told(number=recipe.members),
     )
+    return dataclasses.replace(trained, scout=scouting)
 
 
 def _one(
     recipe: Recipe,
-    train: Split,
-    validation: Split | None,
     run: Path,
     *,
+    train: Split,
+    validation: Split | None,
     seed: int,
     precision: str,
     start: Path | None,
@@ -107,7 +129,7 @@ def _one(
     name: str,
     report: Callable[[Progress], None],
 ) -> Trained:
-    """One member, or the only network. name: of the network."""
+    """One member, the scout, or the only network. name: of the network."""
     make_deterministic(seed)
     run.mkdir(parents=True, exist_ok=True)
     settings = _settings(recipe, train, validation, seed=seed, precision=precision, start=start, weights=weights)
@@ -322,7 +344,10 @@ def _loss(recipe: Recipe) -> Any:
 
 
 class _OfOne:
-    """The progress of one member as that of all: a member's epochs follow those of the one before, and take as long."""
+    """The progress of one member as that of all: a member's epochs follow those of the one before, and take as long.
+
+    Those of a scout are shorter, so the end may come sooner than foreseen.
+    """
 
     def __init__(self, report: Callable[[Progress], None], number: int, members: int) -> None:
         self.report, self.number, self.members = report, number, members

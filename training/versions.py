@@ -20,6 +20,10 @@ from training.card import Card, CardError
 
 KERAS, GRAPH, WEIGHTS, CARD = "model.keras", "model.xml", "model.bin", "card.json"
 ARTIFACTS = (KERAS, GRAPH, WEIGHTS)
+SCOUT = "scout.keras"  # of a version that has one; the graph has it too
+
+# Outputs of the graph beside the network's answer, where it has them: what its first member says, and what its scout.
+FIRST, SCOUTS = "first", "scout"
 CURRENT = "CURRENT"
 INCOMING, NEXT = ".incoming-", ".current-"  # what is not in its place yet
 LONGEST_NUMBER = 9  # digits; nobody publishes a thousand million versions
@@ -73,7 +77,7 @@ def verify(path: Path) -> Version:
     Raises VersionError that names the first file that is missing or differs.
     """
     card = card_of(path)
-    for name in ARTIFACTS:
+    for name in (*ARTIFACTS, SCOUT) if SCOUT in card.files else ARTIFACTS:
         if name not in card.files:
             raise VersionError(f"{path / CARD}: it has no digest of {name}")
         try:

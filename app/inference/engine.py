@@ -56,8 +56,8 @@ class Graph:
         """
         self.card, self.path = version.card, version.path / GRAPH
         try:
-            self._read = runtime().read_model(*(_read(version, name) for name in (GRAPH, WEIGHTS)))
-            source = str(self._read.get_rt_info(["digits", "source_sha256"]).value)
+            self._graph = runtime().read_model(*(_read(version, name) for name in (GRAPH, WEIGHTS)))
+            source = str(self._graph.get_rt_info(["digits", "source_sha256"]).value)
         except RuntimeError as error:
             raise ModelError(f"{self.path}: {_last_line(error)}") from None
         if source != version.card.files[KERAS]:
@@ -65,18 +65,15 @@ class Graph:
                 f"{self.path}: it was made from another {KERAS}; make it again with `python -m training export`"
             )
 
-    def whole(self) -> Any:
-        """What gives the version's answer."""
-        return self._giving(0)
-
-    def first(self) -> Any:
-        """What gives the answer of its first member, where it has several."""
-        return self._giving(-1)
-
-    def _giving(self, result: int) -> Any:
+    def giving(self, output: str | None) -> Any:
+        """The part of it that gives one of its outputs: FIRST or SCOUTS; the version's answer with None, and where it
+        has no such output.
+        """
         import openvino
 
-        return openvino.Model([self._read.get_results()[result]], self._read.get_parameters())
+        answer, *others = self._graph.get_results()
+        named = {result.get_friendly_name(): result for result in others}
+        return openvino.Model([named.get(output, answer)], self._graph.get_parameters())
 
 
 class OpenVinoEngine(Engine):
@@ -93,10 +90,10 @@ class OpenVinoEngine(Engine):
     MOST = 16
 
     def __init__(
-        self, graph: "Graph", threads: int, sizes: Iterable[int] = range(1, MOST + 1), *, alone: bool = False
+        self, graph: Graph, threads: int, sizes: Iterable[int] = range(1, MOST + 1), *, output: str | None = None
     ) -> None:
-        """sizes: the batches that are prepared; all others are made up of these. alone: not the whole version, but its
-        first member, where it has several; in 8 bits, see ``training/quantise.py``.
+        """sizes: the batches that are prepared; all others are made up of these. output: not the whole version, but
+        what its first member or its scout says; in 8 bits, see ``training/quantise.py``.
 
         Raises ModelError when the runtime cannot prepare it.
         """
@@ -109,7 +106,7 @@ class OpenVinoEngine(Engine):
         }
         self._path = graph.path
         try:
-            self._compiled = runtime().compile_model(graph.first() if alone else graph.whole(), "CPU", options)
+            self._compiled = runtime().compile_model(graph.giving(output), "CPU", options)
             self._runs = {size: self._prepare(size) for size in sizes}
         except RuntimeError as error:
             raise ModelError(f"{self._path}: {_last_line(error)}") from None

@@ -7,9 +7,11 @@ from pathlib import Path
 from app.errors import ModelError, VersionNotFound
 from app.inference.batcher import Batcher
 from app.inference.engine import Engine, Graph, OpenVinoEngine
+from app.inference.scouted import Scouted
 from app.inference.second_look import SecondLook
 from training import versions
 from training.card import Card
+from training.versions import FIRST, SCOUTS
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,18 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
 
 def engine(graph: Graph, threads: int) -> Engine:
     """A version's network as it answers requests. Raises ModelError."""
-    sure = graph.card.second_look
-    first = OpenVinoEngine(graph, threads, alone=sure is not None)
-    first.warm()
-    if sure is None:
-        return first
-    others = OpenVinoEngine(graph, threads, sizes=SecondLook.SIZES)
-    others.warm()
-    return SecondLook(first, others, sure)
+    card = graph.card
+    asked: Engine = _warm(OpenVinoEngine(graph, threads, output=None if card.second_look is None else FIRST))
+    if card.sure is not None:
+        asked = Scouted(_warm(OpenVinoEngine(graph, threads, output=SCOUTS)), asked, card.sure)
+    if card.second_look is not None:
+        asked = SecondLook(asked, _warm(OpenVinoEngine(graph, threads, sizes=SecondLook.SIZES)), card.second_look)
+    return asked
+
+
+def _warm(engine: OpenVinoEngine) -> OpenVinoEngine:
+    engine.warm()
+    return engine
 
 
 def require(folder: Path, number: int) -> None:

@@ -34,7 +34,7 @@ def reply(probabilities: NDArray[np.float32]) -> dict[str, Any]:
 
 
 class Network:
-    """What ours asks first of the files that it serves: the first member alone, in 8 bits.
+    """What ours asks first of the files that it serves: the scout alone, in 8 bits.
 
     Not for use by two threads at once.
     """
@@ -49,8 +49,8 @@ class Network:
         }
         core = openvino.Core()
         graph = core.read_model(Path(os.environ["NETWORK"], "model.xml"))
-        first = openvino.Model([graph.get_results()[-1]], graph.get_parameters())
-        compiled = core.compile_model(first, "CPU", options)
+        scout = openvino.Model([graph.get_results()[-1]], graph.get_parameters())
+        compiled = core.compile_model(scout, "CPU", options)
         self._request = compiled.create_infer_request()
         for size in SIZES:
             self(np.zeros((size, 28, 28), np.uint8))

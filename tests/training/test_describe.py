@@ -55,8 +55,13 @@ def test_fields_are_the_pixels_that_matter(name: str) -> None:
 
 
 def test_the_table_has_a_line_a_layer() -> None:
-    lines = table(recipes.find("default")).splitlines()
-    assert len(lines) == 1 + 1 + len(recipes.find("default").layers) + 1 + 1
-    assert lines[-1].startswith("2 such networks are trained: 474,196 parameters")
+    recipe = recipes.find("default")
+    lines = table(recipe).splitlines()
+    after = 1 + 1 + len(recipe.layers) + 1
+    assert lines[after].startswith("2 such networks are trained: 474,196 parameters")
+    assert len(lines) == after + 1 + 1 + 1 + len(recipe.scout) + 1
+    assert lines[after + 1].startswith("a scout goes before them")
+    assert lines[-1].split()[1] == "49,690"
     assert "networks" not in table(recipes.find("quick"))
-    assert len({len(line) for line in lines[1:-1]}) == 1
+    for part in (lines[1:after], lines[after + 2 :]):
+        assert len({len(line) for line in part}) == 1

@@ -183,9 +183,30 @@ def test_the_first_of_several_members_can_be_asked_alone(
     whole, first = (np.asarray(network(images[..., None])) for network in (joined, members[0]))
     assert np.abs(whole - first).max() > 1e-3
     assert OpenVinoEngine(Graph(version), threads=1).predict(images) == pytest.approx(whole, abs=1e-5)
-    alone = OpenVinoEngine(Graph(version), threads=1, alone=True).predict(images)
+    alone = OpenVinoEngine(Graph(version), threads=1, output=versions.FIRST).predict(images)
     assert alone == pytest.approx(first, abs=5e-3)  # it is in 8 bits
     assert (np.abs(alone - first).max() > 1e-5) == rounded
+
+
+def test_a_scout_is_a_file_of_its_own_and_an_output_of_the_graph(tmp_path: Path) -> None:
+    joined, (first, _) = pair()
+    scout = build(recipes.find("quick"), name="scout")
+    scout.set_weights(first.get_weights())
+    card = export.stage(joined, tmp_path / "staged", scout=scout, second_look=0.85, sure=0.98)
+    assert card.parameters == joined.count_params() + scout.count_params()
+    version = versions.verify(tmp_path / "staged")
+    images = export.check_images(20)
+    read = np.asarray(keras.saving.load_model(version.path / versions.SCOUT)(images[..., None]))
+    assert read == pytest.approx(np.asarray(scout(images[..., None])), abs=1e-6)
+    answers = [
+        OpenVinoEngine(Graph(version), threads=1, output=output).predict(images)
+        for output in (versions.FIRST, versions.SCOUTS)
+    ]
+    assert np.array_equal(*answers)  # it is the first member's twin
+    assert answers[1] == pytest.approx(read, abs=5e-3)
+    (version.path / versions.SCOUT).write_bytes(b"another")
+    with pytest.raises(versions.VersionError, match=r"scout\.keras"):
+        versions.verify(version.path)
 
 
 def test_where_none_is_asked_alone_the_graph_has_none(tmp_path: Path) -> None:

@@ -7,17 +7,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.training.test_command_line import main_here, run, run_here
 from tests.training.test_feedback import write_archive
-from training import data, feedback, recipes, versions
+from training import candidate, data, feedback, recipes, versions
 from training.card import Card
 from training.data import Digits
 from training.errors import TrainingError
 from training.evaluate import serving
 from training.progress import Progress
+from training.recipes import Dense, Flatten, Softmax
 
 IMAGES = 100
 
@@ -63,6 +66,25 @@ def call(folder: Path, arguments: list[str]) -> tuple[str, str]:
 
 def changed(folder: Path, card: Card) -> None:
     (folder / versions.CARD).write_text(card.to_json())
+
+
+def test_a_scout_learns_on_with_its_network(digits: Digits, tmp_path: Path) -> None:
+    layers = (Flatten(), Dense(10), Softmax())
+    recipe = dataclasses.replace(recipes.find("dense-512"), epochs=1, scout=layers, sure=0.9)
+    known: dict[str, Any] = {"final": False, "seed": 0, "precision": "float32", "report": lambda progress: None}
+    parent = versions.verify(candidate.produce(recipe, digits, tmp_path / "parent", **known))
+    assert parent.card.sure == 0.9
+    assert recipes.from_dict(parent.card.recipe or {}) == recipe
+
+    def scout(path: Path) -> list[NDArray[np.float32]]:
+        weights: list[NDArray[np.float32]] = keras.saving.load_model(path / versions.SCOUT).get_weights()
+        return weights
+
+    for rate, moves in ((0.0, False), (0.1, True)):
+        on = dataclasses.replace(recipe, optimiser=recipes.Optimiser("SGD", rate=rate))
+        made = candidate.produce(on, digits, tmp_path / str(rate), start=parent, **known)
+        pairs = zip(scout(made), scout(parent.path), strict=True)
+        assert any(not np.array_equal(after, before) for after, before in pairs) == moves
 
 
 def test_a_staged_candidate_and_what_its_card_says(folder: Path, small_data: Path, digits: Digits) -> None:

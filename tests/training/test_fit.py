@@ -122,6 +122,41 @@ def test_members_learn_on_from_their_own_weights(pair: Trained, digits: Digits, 
         fit(PAIR, digits.train[:200], None, tmp_path / "odd", seed=0, weights=pair.network.get_weights()[:-1])
 
 
+SCOUTED = dataclasses.replace(PAIR, scout=(Flatten(), Dense(10), Softmax()))
+
+
+def test_a_scout_learns_after_the_members_what_they_learn(pair: Trained, digits: Digits, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    scouted = fit(SCOUTED, digits.train[:400], None, tmp_path / "run", seed=3, report=seen.append)
+    assert same(scouted, pair)
+    assert scouted.history[0].keys() == pair.history[0].keys()
+    assert len(scouted.history) == 4
+    assert (seen[-1].epoch, seen[-1].epochs, seen[-1].seconds_left) == (6, 6, 0)
+    small = dataclasses.replace(TINY, epochs=2, layers=SCOUTED.scout)
+    alone = fit(small, digits.train[:400], None, tmp_path / "alone", seed=3)
+    assert scouted.scout
+    assert same(scouted.scout, alone)
+    assert scouted.seconds == pytest.approx(sum(row["seconds"] for row in [*scouted.history, *scouted.scout.history]))
+    on = fit(
+        SCOUTED,
+        digits.train[:200],
+        None,
+        tmp_path / "on",
+        seed=0,
+        weights=scouted.network.get_weights(),
+        scout=alone.network.get_weights(),
+    )
+    also = fit(small, digits.train[:200], None, tmp_path / "also", seed=0, weights=alone.network.get_weights())
+    assert on.scout
+    assert same(on.scout, also)
+
+
+def test_a_network_alone_may_have_a_scout_too(digits: Digits, tmp_path: Path) -> None:
+    scouted = fit(dataclasses.replace(SCOUTED, members=1, epochs=1), digits.train[:200], None, tmp_path, seed=0)
+    assert scouted.scout
+    assert scouted.scout.network.count_params() == 7850
+
+
 @pytest.mark.parametrize("epoch", [2, 4])
 def test_a_stopped_run_ends_as_if_it_had_not_been(
     uninterrupted: Trained, digits: Digits, tmp_path: Path, epoch: int
