@@ -88,7 +88,7 @@ def test_the_whole_road(start_server: Start, settings: dict[str, str], models: P
         assert list(dict.fromkeys(told)) == ["queued", "running", "progress", "measuring", "published"]
         done = client.get(f"/jobs/{job['id']}").json()
         assert (done["status"], done["parent"], done["version"]) == ("published", 1, 2)
-        assert (done["progress"]["epoch"], done["progress"]["epochs"]) == (4, 4)  # two of each member
+        assert (done["progress"]["epoch"], done["progress"]["epochs"]) == (6, 6)  # two of each member and of the scout
         assert done["progress"]["val_accuracy"] > 0.5
         assert done["verdict"]["mnist"]["images"] == 100
         card = client.get("/models/2").json()["card"]

@@ -179,12 +179,13 @@ class Recipe:
 def from_dict(settings: dict[str, Any]) -> Recipe:
     """The recipe that ``as_dict`` gave. Raises TrainingError when it has settings that are not known here."""
     try:
+        layers, scout = _layers(settings["layers"]), _layers(settings.get("scout", []))
         augmentation = settings["augmentation"]
         if augmentation is not None:
             augmentation = Augmentation(**augmentation | {"zoom": tuple(augmentation["zoom"])})
         parts = {
-            "layers": _layers(settings["layers"]),
-            "scout": _layers(settings.get("scout", [])),
+            "layers": layers,
+            "scout": scout,
             "optimiser": Optimiser(**settings["optimiser"]),
             "scaling": Scaling(**settings["scaling"]),
             "augmentation": augmentation,

@@ -22,7 +22,8 @@ def first() -> Any:
     for node in rounded:
         for place in node.output(0).get_target_inputs():
             place.replace_source_output(node.input_value(0))
-    return openvino.Model([graph.get_results()[-1]], graph.get_parameters())
+    (result,) = [result for result in graph.get_results() if result.get_friendly_name() == versions.FIRST]
+    return openvino.Model([result], graph.get_parameters())
 
 
 @pytest.fixture(scope="module")
