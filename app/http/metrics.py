@@ -10,7 +10,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from app.http.declining import Reason
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-_IMAGES = (1, 2, 4, 8, 16)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
