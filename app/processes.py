@@ -86,14 +86,14 @@ class Processes:
         bell, rope = socket.socketpair()
         with bell, rope:
             rope.setblocking(False)
-            handler_before = signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)
+            descriptor_before = signal.set_wakeup_fd(rope.fileno(), warn_on_full_buffer=False)
             before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
             try:
                 yield bell
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
-                signal.set_wakeup_fd(handler_before)
+                signal.set_wakeup_fd(descriptor_before)
 
     def _look(self, place: "_Place", table: Table) -> None:
         """Go on with one process, or its successor, from where it is."""
