@@ -43,9 +43,9 @@ def stage(network: keras.Model, folder: Path, *, scout: keras.Model | None = Non
     # What is served is made from the files, not from the networks in memory: the files are the artifacts of record.
     saved, *scouts = (keras.saving.load_model(folder / name, compile=False) for name in files)
     first, *others = answers(saved)
-    glances = {versions.FIRST: first} if others and about.get("second_look") is not None else {}
+    glances = {versions.FIRST_OUTPUT: first} if others and about.get("second_look") is not None else {}
     if scouts:
-        glances[versions.SCOUTS] = scouts[0](saved.input)
+        glances[versions.SCOUT_OUTPUT] = scouts[0](saved.input)
     _to_openvino(saved, folder, glances)
     _check(saved, folder / versions.GRAPH)
     card = Card(

@@ -23,7 +23,7 @@ ARTIFACTS = (KERAS, GRAPH, WEIGHTS)
 SCOUT = "scout.keras"  # of a version that has one; the graph has it too
 
 # Outputs of the graph beside the network's answer, where it has them: what its first member says, and what its scout.
-FIRST, SCOUTS = "first", "scout"
+FIRST_OUTPUT, SCOUT_OUTPUT = "first", "scout"
 CURRENT = "CURRENT"
 INCOMING, NEXT = ".incoming-", ".current-"  # what is not in its place yet
 LONGEST_NUMBER = 9  # digits; nobody publishes a thousand million versions

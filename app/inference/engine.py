@@ -66,8 +66,8 @@ class Graph:
             )
 
     def giving(self, output: str | None) -> Any:
-        """The part of it that gives one of its outputs: FIRST or SCOUTS; the version's answer with None, and where it
-        has no such output.
+        """The part of it that gives one of its outputs, FIRST_OUTPUT or SCOUT_OUTPUT; the version's answer with None,
+        and where it has no such output.
         """
         import openvino
 
@@ -154,9 +154,9 @@ def runtime() -> Any:
     happens in another thread, as when a version makes way for the next, the first is left with a stack that is
     gone, and the next signal, such as SIGTERM, ends the process with a fault of segmentation.
     """
-    # Its converter of other programs' files, which it does without where that is missing, is half of its import.
+    # Its converter of other programs' files, without which it does where that is missing, is most of its import.
     missing = sys.modules.setdefault(_CONVERTER, None) is None  # type: ignore[arg-type]  # as the import system has it
-    # Imported here: this takes a fiftieth of a second that tests of other parts need not spend.
+    # Imported here: this takes a twentieth of a second that tests of other parts need not spend.
     import openvino
 
     if missing:

@@ -11,7 +11,7 @@ from app.inference.scouted import Scouted
 from app.inference.second_look import SecondLook
 from training import versions
 from training.card import Card
-from training.versions import FIRST, SCOUTS
+from training.versions import FIRST_OUTPUT, SCOUT_OUTPUT
 
 # How many times as many images a run has with a scout: it takes as long then as one without.
 SCOUTED = 4
@@ -49,9 +49,9 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
 def engine(graph: Graph, threads: int) -> Engine:
     """A version's network as it answers requests. Raises ModelError."""
     card = graph.card
-    asked: Engine = _warm(OpenVinoEngine(graph, threads, output=None if card.second_look is None else FIRST))
+    asked: Engine = _warm(OpenVinoEngine(graph, threads, output=None if card.second_look is None else FIRST_OUTPUT))
     if card.sure is not None:
-        asked = Scouted(_warm(OpenVinoEngine(graph, threads, output=SCOUTS)), asked, card.sure)
+        asked = Scouted(_warm(OpenVinoEngine(graph, threads, output=SCOUT_OUTPUT)), asked, card.sure)
     if card.second_look is not None:
         asked = SecondLook(asked, _warm(OpenVinoEngine(graph, threads, sizes=SecondLook.SIZES)), card.second_look)
     return asked

@@ -84,7 +84,7 @@ def test_what_ships_is_small_and_carries_no_optimiser() -> None:
 
 
 def test_the_runtime_comes_without_its_converter_which_others_may_still_import() -> None:
-    """The converter is half of the runtime's import, and of no use to the service; a training may want it."""
+    """The converter is most of the runtime's import, and of no use to the service; a training may want it."""
     program = (
         "import sys; from app.inference.engine import runtime; runtime(); "
         "assert 'openvino.tools.ovc' not in sys.modules; from openvino.tools.ovc import convert_model"

@@ -12,7 +12,7 @@ from tests import versions as made
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
 from training import versions
-from training.versions import FIRST, SCOUTS
+from training.versions import FIRST_OUTPUT, SCOUT_OUTPUT
 
 
 class Says(Engine):
@@ -55,7 +55,7 @@ def test_a_version_says_how_sure_its_scout_must_be(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images = np.stack([handwritten(digit % 10, random) for digit in range(16)])
     graph = Graph(versions.verify(folder))
-    scout, first = (OpenVinoEngine(graph, 1, output=output).predict(images) for output in (SCOUTS, FIRST))
+    scout, first = (OpenVinoEngine(graph, 1, output=output).predict(images) for output in (SCOUT_OUTPUT, FIRST_OUTPUT))
     answers = []
     for sure in (0.0, 1.01, None):
         made.describe(folder, sure=sure, second_look=0.0)
@@ -71,7 +71,7 @@ def test_what_ships_asks_a_scout_that_agrees() -> None:
     graph = Graph(version)
     random = np.random.default_rng(1)
     images = np.stack([handwritten(digit % 10, random) for digit in range(300)])
-    scout, first = (OpenVinoEngine(graph, 1, output=output).predict(images) for output in (SCOUTS, FIRST))
+    scout, first = (OpenVinoEngine(graph, 1, output=output).predict(images) for output in (SCOUT_OUTPUT, FIRST_OUTPUT))
     assert version.card.sure is not None
     sure = scout.max(axis=1) >= version.card.sure
     assert sure.mean() > 0.5

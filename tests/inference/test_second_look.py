@@ -99,7 +99,7 @@ def test_a_version_says_whether_it_looks_again(tmp_path: Path) -> None:
         made.describe(folder, second_look=sure, sure=None)
         answers.append(engine(Graph(versions.verify(folder)), threads=1).predict(images))
     whole = OpenVinoEngine(Graph(versions.verify(folder)), threads=1)
-    first = OpenVinoEngine(Graph(versions.verify(folder)), threads=1, output=versions.FIRST)
+    first = OpenVinoEngine(Graph(versions.verify(folder)), threads=1, output=versions.FIRST_OUTPUT)
     assert np.allclose(answers[0], whole.predict(images), atol=1e-6)
     assert np.allclose(answers[1], SecondLook(first, whole, 0.85).predict(images), atol=1e-6)
     assert np.abs(answers[0] - answers[1]).max() > 0.1

@@ -183,7 +183,7 @@ def test_the_first_of_several_members_can_be_asked_alone(
     whole, first = (np.asarray(network(images[..., None])) for network in (joined, members[0]))
     assert np.abs(whole - first).max() > 1e-3
     assert OpenVinoEngine(Graph(version), threads=1).predict(images) == pytest.approx(whole, abs=1e-5)
-    alone = OpenVinoEngine(Graph(version), threads=1, output=versions.FIRST).predict(images)
+    alone = OpenVinoEngine(Graph(version), threads=1, output=versions.FIRST_OUTPUT).predict(images)
     assert alone == pytest.approx(first, abs=5e-3)  # it is in 8 bits
     assert (np.abs(alone - first).max() > 1e-5) == rounded
 
@@ -200,7 +200,7 @@ def test_a_scout_is_a_file_of_its_own_and_an_output_of_the_graph(tmp_path: Path)
     assert read == pytest.approx(np.asarray(scout(images[..., None])), abs=1e-6)
     answers = [
         OpenVinoEngine(Graph(version), threads=1, output=output).predict(images)
-        for output in (versions.FIRST, versions.SCOUTS)
+        for output in (versions.FIRST_OUTPUT, versions.SCOUT_OUTPUT)
     ]
     assert np.array_equal(*answers)  # it is the first member's twin
     assert answers[1] == pytest.approx(read, abs=5e-3)

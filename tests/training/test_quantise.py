@@ -22,7 +22,7 @@ def first() -> Any:
     for node in rounded:
         for place in node.output(0).get_target_inputs():
             place.replace_source_output(node.input_value(0))
-    (result,) = [result for result in graph.get_results() if result.get_friendly_name() == versions.FIRST]
+    (result,) = [result for result in graph.get_results() if result.get_friendly_name() == versions.FIRST_OUTPUT]
     return openvino.Model([result], graph.get_parameters())
 
 
