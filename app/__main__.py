@@ -5,6 +5,7 @@ What serves is imported only where it serves: the process that starts the others
 
 import argparse
 import errno
+import gc
 import logging
 import os
 import signal
@@ -36,10 +37,14 @@ def main() -> None:
     if options.seed:
         _seed(options.seed)
     if options.workers == 1 or options.listener is not None:
-        from app.server import serve
+        gc.disable()  # until all is imported, see app/server.py
+        from app.main import begin
+
+        app = begin()
+        from app.server import serve  # while the version is being loaded
 
         seat = Seat(Table.parse(options.table), options.place) if options.table else None
-        serve(options.host, options.port, options.listener, seat)
+        serve(app, options.host, options.port, options.listener, seat)
     else:
         sys.exit(_serve_from_many(options))
 

@@ -1,8 +1,6 @@
 """Composition root: builds everything that runs, and stops it."""
 
 import asyncio
-import contextlib
-import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -10,39 +8,29 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import FrameType
 from typing import Any
 
-from fastapi import FastAPI
-
-from app.database import Database
-from app.errors import DatabaseUnavailable, StartError
-from app.http import admin
+from app.framework import Framework
+from app.http import token
 from app.http.bodies import Bodies
 from app.http.decoders import Decoders
-from app.http.dependencies import State
 from app.http.express import Express
 from app.http.metrics import Metrics
+from app.http.state import State
 from app.inference.serving import Serving
-from app.retraining.feedback import Feedback
-from app.retraining.jobs import Jobs
 from app.retraining.supervisor import supervise
 from app.settings import Settings
 
-_log = logging.getLogger("digits")
-
 
 def build(
-    settings: Settings, metrics: Metrics, serving: Serving
-) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    """The lifespan; it closes what serves. Raises StartError."""
-    token = admin.digest(settings)
-    try:
-        base = Database(settings.database())
-    except DatabaseUnavailable as error:  # not known here, or without its driver; one that is away is waited for
-        raise StartError(str(error)) from None
+    settings: Settings, metrics: Metrics, serving: Serving, framework: Framework
+) -> Callable[[Any], AbstractAsyncContextManager[State]]:
+    """The lifespan; it closes what serves."""
+    admin = token.expected(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(app: Any) -> AsyncIterator[State]:
         decoders = Decoders(settings.threads, settings.deadline)
-        tasks = [asyncio.create_task(serving.watch()), asyncio.create_task(asyncio.to_thread(_migrate, base))]
+        framework.begin()
+        tasks = [asyncio.create_task(serving.watch())]
         if settings.worker == "embedded":
             tasks.append(asyncio.create_task(supervise(settings)))
         try:
@@ -53,26 +41,18 @@ def build(
                 decoders=decoders,
                 express=Express(serving, metrics, settings.deadline),
                 metrics=metrics,
-                jobs=Jobs(base, settings.lease),
-                feedback=Feedback(base),
                 stopping=_on_sigterm(),
-                admin=token,
+                admin=admin,
             )
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
             decoders.close()
-            base.close()
+            await framework.close()
             serving.close()
 
     return lifespan
-
-
-def _migrate(base: Database) -> None:
-    """Before the first call that needs it, where the database answers; else that call tries again."""
-    with contextlib.suppress(DatabaseUnavailable):
-        base.migrate()
 
 
 def _on_sigterm() -> asyncio.Event:

@@ -1,56 +1,77 @@
 """The application. Run it with ``uvicorn --factory app.main:create_app``."""
 
+import contextlib
 import logging
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from starlette.types import ASGIApp
 
-from app import logs
+from app import logs, turns
 from app.errors import ModelError, StartError
-from app.http.metrics import Metrics
 from app.inference.engine import runtime
 from app.inference.serving import Serving
 from app.settings import Settings, faults
 
-# Seconds that a thread works in Python before it lets another one do so. With Python's own number, 0.005, the version's
-# load, which is a hundred short calls of the runtime, would wait that long for the imports after each of them.
-TURN = 0.0005
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
-def create_app(settings: Settings | None = None) -> ASGIApp:
+def create_app(settings: Settings | None = None) -> "ASGIApp":
     """The whole service, ready to be served.
 
     Without settings, as the web server calls it, they come from the environment, and what the operator has to
-    mend ends the process with one line and status 1. With settings it raises ModelError instead.
+    mend ends the process with one line and status 1. With settings it raises ModelError or StartError instead.
     """
-    if settings is not None:
-        return _build(settings)
+    return begin()() if settings is None else _begin(settings)()
+
+
+def begin() -> "Callable[[], ASGIApp]":
+    """Start to load what the environment asks for, while the caller imports what it needs; the service comes with the
+    call of what this returns. What the operator has to mend ends the process with one line and status 1.
+    """
     logs.configure()
+    with _told_in_one_line():
+        finish = _begin(Settings.from_environment())
+
+    def app() -> "ASGIApp":
+        with _told_in_one_line():
+            return finish()
+
+    return app
+
+
+@contextlib.contextmanager
+def _told_in_one_line() -> Iterator[None]:
     try:
-        return _build(Settings.from_environment())
+        yield
     except ValidationError as error:
         logging.getLogger("digits").critical(faults(error))
     except (ModelError, StartError) as error:
         logging.getLogger("digits").critical(str(error))
+    else:
+        return
     sys.exit(1)
 
 
-def _build(settings: Settings) -> ASGIApp:
-    """The version is loaded beside the import of the framework, which takes twice as long: neither waits for the other.
+def _begin(settings: Settings) -> "Callable[[], ASGIApp]":
+    """The version is loaded beside the import of what answers requests: neither waits for the other.
 
     Both come before the web server begins the lifespan, because it ends with its own status and a traceback when that
     fails, and an operator should see one line.
     """
-    metrics = Metrics()
     runtime()  # in this thread, which stays
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(TURN)
-    try:
-        with ThreadPoolExecutor(1) as beside:
-            loading = beside.submit(Serving, settings.models, settings.threads, metrics, settings.max_waiting)
-            from app import application
-        return application.build(settings, metrics, loading.result())
-    finally:
-        sys.setswitchinterval(before)
+    meanwhile = contextlib.ExitStack()
+    meanwhile.enter_context(turns.short())
+    beside = meanwhile.enter_context(ThreadPoolExecutor(1))
+    loading = beside.submit(Serving, settings.models, settings.threads, settings.max_waiting)
+
+    def finish() -> "ASGIApp":
+        with meanwhile:
+            from app import service
+
+            return service.build(settings, loading.result())
+
+    return finish

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from app.dealing import Seat
 from app.http.protocol import CLOSE, Http
@@ -103,13 +104,16 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(host: str, port: int, listener: int | None = None, seat: Seat | None = None) -> None:
+def serve(
+    app: Callable[[], ASGIApp], host: str, port: int, listener: int | None = None, seat: Seat | None = None
+) -> None:
     """Serve in this process until SIGTERM or SIGINT.
 
-    listener: the file descriptor of a socket to listen on, instead of the address. seat: among several processes.
+    app: makes what is served. listener: the file descriptor of a socket to listen on, instead of the address. seat:
+    among several processes.
     """
     config = uvicorn.Config(
-        "app.main:create_app",
+        app,
         factory=True,
         host=host,
         port=port,

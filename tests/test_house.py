@@ -22,7 +22,10 @@ STANDARD_ONLY = {
 MAY_IMPORT = {
     "app.__main__": {"app", "training"},
     "app.main": {"app", "training"},
+    "app.service": {"app"},
+    "app.framework": {"app"},
     "app.application": {"app"},
+    "app.turns": set(),
     "app.lifespan": {"app", "training"},
     "app.logs": set(),
     "app.http": {

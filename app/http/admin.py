@@ -1,13 +1,6 @@
-"""The admin token: what calls that change something must bring."""
+"""Who may call what changes something: whoever brings the admin token."""
 
-import contextlib
-import hashlib
 import hmac
-import logging
-import os
-import secrets
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends
@@ -15,55 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.errors import Unauthorized
 from app.http.dependencies import Services
-from app.settings import Settings
-
-SHORTEST = 8  # characters; as the setting has it
-
-_log = logging.getLogger("digits")
-
-
-def digest(settings: Settings) -> bytes | None:
-    """SHA-256 of the admin token: the one that was set, else the one that all server processes share.
-
-    None where none is set and none can be kept; then every call that needs it is refused.
-    """
-    if settings.admin_token:
-        return _digest(settings.admin_token.get_secret_value().encode())
-    try:
-        token = _kept(settings.state)
-    except OSError as error:
-        _log.warning(
-            f"there is no admin token ({error}); calls that need it are refused until DIGITS_ADMIN_TOKEN is set"
-        )
-        return None
-    if len(token) < SHORTEST:
-        _log.warning(f"{settings.state / 'token'} holds no admin token; remove it, and the next start makes one")
-        return None
-    return _digest(token)
-
-
-def _kept(folder: Path) -> bytes:
-    """The token in ``folder``, made by the first process that looks for it. Raises OSError."""
-    path = folder / "token"
-    folder.mkdir(0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        token = secrets.token_urlsafe(24)
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".token-") as file:  # of mode 0600
-            file.write(f"{token}\n")
-            file.flush()
-            os.fsync(file.fileno())
-            # A link appears whole or not at all, and of several processes that start together only one succeeds.
-            with contextlib.suppress(FileExistsError):
-                os.link(file.name, path)
-                _log.info(f"the admin token, made at this start and told this once: {token}")
-                return token.encode()
-    _log.info(f"the admin token is in {path.absolute()}")
-    return path.read_bytes().strip()
-
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
-
+from app.http.token import digest
 
 _bearer = HTTPBearer(auto_error=False, description="DIGITS_ADMIN_TOKEN, or what the log told at the first start.")
 
@@ -73,7 +18,7 @@ async def _check(
 ) -> None:
     """Raises Unauthorized, in the same words whatever is missing or wrong."""
     expected = services["admin"]
-    given = _digest((credentials.credentials if credentials else "").encode())
+    given = digest((credentials.credentials if credentials else "").encode())
     if expected is None or not hmac.compare_digest(given, expected):
         raise Unauthorized("this call needs the admin token; send it as `Authorization: Bearer <token>`")
 

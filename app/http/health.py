@@ -1,44 +1,26 @@
 """GET /health/live, /health/ready and /metrics."""
 
-from typing import Any
-
-from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http import schemas
-from app.http.dependencies import Services
-
-router = APIRouter(tags=["health"])
+from app.http.replies import JSON, model, to_json
+from app.http.state import services_of
 
 
-@router.get(
-    "/health/live", summary="Is the process alive?", response_model=schemas.Status, response_model_exclude_none=True
-)
-async def alive() -> Any:
+async def alive(request: Request) -> Response:
     """Answers as long as the process can answer at all."""
-    return {"status": "alive"}
+    return Response(to_json({"status": "alive"}), media_type=JSON)
 
 
-@router.get("/health/ready", summary="Can it predict?", response_model=schemas.Status)
-async def ready(services: Services) -> Any:
+async def ready(request: Request) -> Response:
     """Answers 200 once a version is loaded and warm; before that the service does not accept connections."""
-    card = services["serving"].live.card
-    return {"status": "ready", "model": {"name": card.name, "version": card.version}}
+    return Response(to_json({"status": "ready", "model": model(services_of(request)["serving"].live)}), media_type=JSON)
 
 
-@router.get(
-    "/metrics",
-    summary="Metrics for Prometheus",
-    response_class=Response,
-    responses={
-        200: {
-            "content": {
-                "text/plain": {"example": 'digits_requests_total{method="POST",path="/predict",status="200"} 1.0'}
-            }
-        }
-    },
-)
-async def metrics(services: Services) -> Response:
+async def metrics(request: Request) -> Response:
     """Requests, latencies, batch sizes, the version serving, and whether it is the one that should."""
-    found = services["metrics"]
+    found = services_of(request)["metrics"]
     return Response(found.exposition(), media_type=found.content_type)
+
+
+ENDPOINTS = {("GET", "/health/live"): alive, ("GET", "/health/ready"): ready, ("GET", "/metrics"): metrics}

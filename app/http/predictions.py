@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
-from fastapi import APIRouter
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.errors import DigitsError, ImageError
-from app.http import declining, examples
-from app.http.dependencies import State, services_of, snapshot_of
+from app.http import declining
 from app.http.express import INLINE_BYTES
 from app.http.replies import JSON, failure, judge, model, prediction, reading, to_json
+from app.http.state import State, services_of, snapshot_of
 from app.http.uploads import File, Pixels, Upload, parse_many, parse_one, unpacked
 from app.inference.engine import Probabilities
 from app.inference.live import Live
@@ -25,8 +24,6 @@ from app.vision.read import Sight, read, read_grey, read_image, read_many_grey
 
 T = TypeVar("T")
 Seen = list[Sight | DigitsError]  # of a batch
-
-router = APIRouter(tags=["predictions"])
 
 # Of a batch, images that are unpacked and looked at together, in a millisecond on a slow machine.
 TOGETHER = 32
@@ -39,13 +36,6 @@ TURN = 0.0004
 SLICE = 50
 
 
-@router.post(
-    "/predict",
-    summary="Read one digit",
-    openapi_extra=examples.PREDICT,
-    responses=examples.PREDICTION,
-    response_class=Response,
-)
 async def predict(request: Request) -> Response:
     """Send one picture: as the form field `file`, as the raw bytes with an image content type, in base64 as
     `{"image": "…"}`, or as 28 rows of 28 numbers, 0 for the ground and 255 for ink: `{"pixels": [[…], …]}`, or 784
@@ -70,13 +60,6 @@ async def predict(request: Request) -> Response:
     return Response(prediction(live, probabilities, reason), media_type=JSON)
 
 
-@router.post(
-    "/predict/batch",
-    summary="Read many digits",
-    openapi_extra=examples.PREDICT_BATCH,
-    responses=examples.PREDICTIONS,
-    response_class=Response,
-)
 async def predict_batch(request: Request) -> Response:
     """Send many pictures: as several form fields `file`, in base64 as `{"images": ["…", …]}`, as numbers,
     `{"pixels": [[[…], …], …]}`, or as `application/octet-stream`, 784 bytes an image: 28 rows of 28, 0 for the ground
@@ -220,3 +203,6 @@ def read_upload(upload: Upload, max_pixels: int) -> Sight:
     if isinstance(upload, File):
         return read(upload.content, max_pixels, upload.media_type)
     return read_grey(upload.brightness)
+
+
+ENDPOINTS = {("POST", "/predict"): predict, ("POST", "/predict/batch"): predict_batch}

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
@@ -128,6 +127,9 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 async def on_validation_error(request: Request, error: Exception) -> Response:
     """A path or query parameter of the wrong kind."""
+    # Here, as the first replies do not wait for the framework.
+    from fastapi.exceptions import RequestValidationError
+
     assert isinstance(error, RequestValidationError)
     detail = "; ".join(
         f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()

@@ -16,7 +16,8 @@ from starlette.responses import StreamingResponse
 from app.errors import CannotTrain, DatabaseUnavailable, MalformedBody
 from app.http import examples, schemas
 from app.http.admin import ADMIN
-from app.http.dependencies import Services, State
+from app.http.dependencies import Services
+from app.http.state import FullState
 from app.retraining import ability, jobs
 from app.retraining.jobs import Event, Job
 
@@ -66,7 +67,7 @@ def _asked(body: bytes) -> schemas.Retrain:
         raise MalformedBody("; ".join(faults).replace("Value error, ", "")) from None
 
 
-def _submit(services: State, asked: schemas.Retrain, key: str | None) -> Job:
+def _submit(services: FullState, asked: schemas.Retrain, key: str | None) -> Job:
     settings = services["settings"]
     if key is not None and (known := services["jobs"].of_key(key, asked.model_dump())):
         return known  # whatever has become impossible since
@@ -146,7 +147,7 @@ async def job_events(
     return StreamingResponse(_stream(services, job, last, found, over), media_type="text/event-stream", headers=headers)
 
 
-async def _stream(services: State, job: int, last: int, found: list[Event], over: bool) -> AsyncIterator[bytes]:
+async def _stream(services: FullState, job: int, last: int, found: list[Event], over: bool) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     silent, pause = 0.0, POLL_SECONDS
     while True:

@@ -1,6 +1,7 @@
 """One version with its running network, and the versions on disk."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,12 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
     # A lone image, the event loop's, gains next to nothing from more than one thread, and all of them would have to get
-    # a core while others keep those busy. The second engine takes half of the first one's time: the runtime has made
-    # most of what it needs.
-    graph = Graph(version)
-    first, own = engine(graph, threads), engine(graph, 1)
+    # a core while others keep those busy. Both are made at once: each takes a quarter of a second, on one core. Each
+    # from a graph of its own, as the runtime does not say that one is for two threads.
+    with ThreadPoolExecutor(1) as beside:
+        making = beside.submit(lambda: engine(Graph(version), threads))
+        own = engine(Graph(version), 1)
+        first = making.result()
     # Of sixteen images a scout leaves one or two for the network, which cost it nearly twice as much each as many do.
     most = OpenVinoEngine.MOST * (1 if version.card.sure is None else SCOUTED)
     batcher = Batcher(first, own, most, observe, most_waiting, beside=threads > 1)

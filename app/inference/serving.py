@@ -65,16 +65,21 @@ class Serving:
     yet call it, and when the last one lets go its batcher ends by itself.
     """
 
-    def __init__(self, folder: Path, threads: int, observer: Observer, most_waiting: float = math.inf) -> None:
+    def __init__(self, folder: Path, threads: int, most_waiting: float = math.inf) -> None:
         """Loads what CURRENT names. most_waiting: images. Raises ModelError that names the file and the reason."""
-        self._folder, self._threads, self._observer, self._most_waiting = folder, threads, observer, most_waiting
+        self._folder, self._threads, self._most_waiting = folder, threads, most_waiting
+        self._observer: Observer | None = None
         self._seen = self._look()
         self._retry_at = 0.0
         self.fault: Fault | None = None
         self.live = self._load(self._seen)
-        observer.serving(self.live.card.name, self.live.card.version)
         self._changing = asyncio.Lock()  # one change at a time
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+
+    def tell(self, observer: Observer) -> None:
+        """What serves, now, and whatever happens from now on. The first load does not wait for one who counts."""
+        self._observer = observer
+        observer.serving(self.live.card.name, self.live.card.version)
 
     async def watch(self) -> None:
         """Follow CURRENT until cancelled."""
@@ -117,7 +122,8 @@ class Serving:
             if wanted == self._seen and (self.fault is None or time.monotonic() < self._retry_at):
                 return
             self._seen = wanted
-            self._observer.behind()
+            if self._observer:
+                self._observer.behind()
             try:
                 live = await self._in_thread(lambda: self._load(wanted))
             except ModelError as error:
@@ -129,7 +135,8 @@ class Serving:
 
     def _swap(self, live: Live) -> None:
         self.fault, self.live = None, live
-        self._observer.serving(live.card.name, live.card.version)
+        if self._observer:
+            self._observer.serving(live.card.name, live.card.version)
         _log.info(f"version {live.card.version} serves")
 
     def _fail(self, fault: Fault, error: Exception) -> None:
@@ -162,10 +169,15 @@ class Serving:
         try:
             if wanted.version is None:
                 raise ModelError(wanted.nonsense)
-            return load(self._folder, wanted.version, self._threads, self._observer.batch, self._most_waiting)
+            return load(self._folder, wanted.version, self._threads, self._ran, self._most_waiting)
         except Exception:
-            self._observer.load_failed()
+            if self._observer:
+                self._observer.load_failed()
             raise
+
+    def _ran(self, images: int) -> None:
+        if self._observer:
+            self._observer.batch(images)
 
     def _told(self, error: Exception) -> str:
         return str(error).replace(f"{self._folder}/", "")

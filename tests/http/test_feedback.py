@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.http.dependencies import State
 from app.http.feedback import export_feedback
+from app.http.state import FullState
 from app.settings import Settings
 from tests.conftest import AUTHORISED, ROOT, Start
 from tests.samples import base64_of, encode, handwritten
@@ -64,7 +64,7 @@ def test_an_archive_is_made_beside_the_database_not_in_memory(tmp_path: Path) ->
             self.file, self.place = file, os.readlink(f"/proc/self/fd/{file.fileno()}")
 
     feedback, settings = Many(), Settings(state=tmp_path / "state")
-    export_feedback(cast(State, {"settings": settings, "feedback": feedback}))
+    export_feedback(cast(FullState, {"settings": settings, "feedback": feedback}))
     feedback.file.close()
     assert feedback.place.startswith(f"{tmp_path}/state/")
 

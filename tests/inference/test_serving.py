@@ -52,7 +52,8 @@ def watched(models: Path, counts: Counts, story: Callable[[Serving], Awaitable[N
     """Tell a story while the watcher runs."""
 
     async def tell() -> None:
-        service = Serving(models, 1, counts)
+        service = Serving(models, 1)
+        service.tell(counts)
         watching = asyncio.create_task(service.watch())
         try:
             await asyncio.wait_for(story(service), 60)
@@ -200,4 +201,4 @@ def test_files_that_change_while_they_are_loaded_are_not_served(models: Path, mo
 
     monkeypatch.setattr(versions, "verify", verify)
     with pytest.raises(ModelError, match=r"1/model\.bin"):
-        Serving(models, 1, Counts())
+        Serving(models, 1)
