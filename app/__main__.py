@@ -37,7 +37,7 @@ def main() -> None:
     if options.seed:
         _seed(options.seed)
     if options.workers == 1 or options.listener is not None:
-        gc.disable()  # until all is imported, see app/server.py
+        gc.disable()  # until what answers predictions is imported, see app/server.py
         from app.main import begin
 
         app = begin()

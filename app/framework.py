@@ -34,7 +34,7 @@ class Framework:
 
     def begin(self) -> None:
         """Load it, beside the event loop that runs."""
-        self._loading = asyncio.create_task(asyncio.to_thread(self._load))
+        self._loading = self._begun()
         self._migrating = asyncio.create_task(self._migrate(self._loading))
 
     async def close(self) -> None:
@@ -48,9 +48,15 @@ class Framework:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._loading
-        app, records = await asyncio.shield(self._loading)  # whoever hangs up ends its own waiting alone
+        if self._loading.done() and self._loading.exception():  # no files were left, or no memory; by now there may be
+            self._loading = self._begun()
+        app, records = await asyncio.shield(self._loading)  # at its end the server cancels requests, not the load
         scope["state"].update(records)
+        scope.pop("router", None)  # that of ``service``; the framework sets its own where there is none
         await app(scope, receive, send)
+
+    def _begun(self) -> "asyncio.Task[tuple[ASGIApp, Records]]":
+        return asyncio.create_task(asyncio.to_thread(self._load))
 
     async def _migrate(self, loading: "asyncio.Task[tuple[ASGIApp, Records]]") -> None:
         """Before the first call that needs it, where the database answers; else that call tries again."""
@@ -62,8 +68,8 @@ class Framework:
     def _load(self) -> tuple[ASGIApp, Records]:
         try:
             return self._built()
-        except Exception:  # every request that needs it will fail with the same; this is the first time it is told
-            _log.exception("predictions are answered, and nothing else")
+        except Exception:
+            _log.exception("only predictions, health and metrics are answered")
             raise
 
     def _built(self) -> tuple[ASGIApp, Records]:

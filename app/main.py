@@ -71,7 +71,14 @@ def _begin(settings: Settings) -> "Callable[[], ASGIApp]":
     def finish() -> "ASGIApp":
         with meanwhile:
             from app import service
+            from app.framework import Framework
+            from app.http.metrics import Metrics
 
-            return service.build(settings, loading.result())
+            metrics, framework = Metrics(), Framework(settings)
+            try:
+                return service.build(settings, metrics, loading.result(), framework)
+            except ModelError:
+                metrics.load_failed()  # what several processes count outlives this one
+                raise
 
     return finish

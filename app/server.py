@@ -122,7 +122,7 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    # What the imports make, 110,000 objects, stays to the end. Looking through it for garbage makes the start longer,
+    # What the imports make, 95,000 objects, stays to the end. Looking through it for garbage makes the start longer,
     # and would later hold all requests up: 65 ms on an idle machine, 150 and more on one that is busy.
     gc.disable()
     config.load()

@@ -13,11 +13,8 @@ from app.inference.serving import Serving
 from app.settings import Settings
 
 
-def build(settings: Settings, serving: Serving) -> ASGIApp:
-    """Raises StartError."""
-    metrics = Metrics()
+def build(settings: Settings, metrics: Metrics, serving: Serving, framework: Framework) -> ASGIApp:
     serving.tell(metrics)
-    framework = Framework(settings)
     alive = lifespan.build(settings, metrics, serving, framework)
     behind = Router(lifespan=alive, default=framework, redirect_slashes=False)  # of no routes: it tends the lifespan
     # Around the framework, not within: as its own middleware they would have three of its layers around them.

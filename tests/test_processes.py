@@ -20,6 +20,8 @@ from app import processes
 from tests.conftest import SHIPPED, Start, command, environment, free_port
 from tests.http.test_predictions import SEVEN
 from tests.http.test_service import metric
+from tests.versions import add, point, shipped
+from training.versions import KERAS
 
 
 def children(pid: int) -> list[int]:
@@ -64,6 +66,25 @@ def test_their_metrics_add_up_and_one_that_dies_is_replaced(start_server: Start)
     assert server.stop() == 0
     levels = [line["level"] for line in server.lines()]
     assert levels.count("error") == 1
+
+
+def test_one_that_cannot_come_back_is_counted(start_server: Start, tmp_path: Path) -> None:
+    models = shipped(tmp_path / "digits")
+    server = start_server("--workers", "2", DIGITS_MODELS=str(models), DIGITS_WORKER="external")
+    first, _ = await_children(server.process.pid)
+    (add(models, 2) / KERAS).write_bytes(b"")
+    point(models, "2\n")
+
+    def await_failures(count: int) -> None:
+        end = time.monotonic() + 60
+        while metric(httpx.get(f"{server.url}/metrics").text, "digits_model_load_failures_total") < count:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    await_failures(2)  # each of them, once
+    os.kill(first, signal.SIGKILL)
+    await_failures(4)  # its successor, and the next
+    ask(server.url, 5)
 
 
 def connections(pid: int, port: int) -> int:

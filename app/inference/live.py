@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.errors import ModelError, VersionNotFound
 from app.inference.batcher import Batcher
-from app.inference.engine import Engine, Graph, OpenVinoEngine
+from app.inference.engine import Engine, Graph, OpenVinoEngine, runtime
 from app.inference.scouted import Scouted
 from app.inference.second_look import SecondLook
 from training import versions
@@ -26,10 +26,19 @@ class Live:
     batcher: Batcher
 
 
-def load(folder: Path, number: int, threads: int, observe: Callable[[int], None], most_waiting: float) -> Live:
+def load(
+    folder: Path,
+    number: int,
+    threads: int,
+    observe: Callable[[int], None],
+    most_waiting: float,
+    *,
+    hurry: bool = False,
+) -> Live:
     """Verify, load and warm a version. Takes a good part of a second.
 
-    observe: told the size of every batch that runs. most_waiting: images.
+    observe: told the size of every batch that runs. most_waiting: images. hurry: take two cores for half as long, as at
+    the start, when nobody else wants one.
     Raises ModelError that names the file and the reason.
     """
     try:
@@ -37,12 +46,16 @@ def load(folder: Path, number: int, threads: int, observe: Callable[[int], None]
     except versions.VersionError as error:
         raise ModelError(str(error)) from None
     # A lone image, the event loop's, gains next to nothing from more than one thread, and all of them would have to get
-    # a core while others keep those busy. Both are made at once: each takes a quarter of a second, on one core. Each
-    # from a graph of its own, as the runtime does not say that one is for two threads.
-    with ThreadPoolExecutor(1) as beside:
-        making = beside.submit(lambda: engine(Graph(version), threads))
-        own = engine(Graph(version), 1)
-        first = making.result()
+    # a core while others keep those busy.
+    if hurry:
+        runtime()  # by this thread, see there
+        with ThreadPoolExecutor(1) as beside:  # each of a graph of its own: the runtime says nothing of threads there
+            making = beside.submit(lambda: engine(Graph(version), threads))
+            own = engine(Graph(version), 1)
+            first = making.result()
+    else:
+        graph = Graph(version)
+        first, own = engine(graph, threads), engine(graph, 1)
     # Of sixteen images a scout leaves one or two for the network, which cost it nearly twice as much each as many do.
     most = OpenVinoEngine.MOST * (1 if version.card.sure is None else SCOUTED)
     batcher = Batcher(first, own, most, observe, most_waiting, beside=threads > 1)

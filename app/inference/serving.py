@@ -72,7 +72,7 @@ class Serving:
         self._seen = self._look()
         self._retry_at = 0.0
         self.fault: Fault | None = None
-        self.live = self._load(self._seen)
+        self.live = self._load(self._seen, hurry=True)
         self._changing = asyncio.Lock()  # one change at a time
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
 
@@ -165,11 +165,11 @@ class Serving:
         except ModelError as error:
             raise VersionUnusable(self._told(error)) from None
 
-    def _load(self, wanted: Wanted) -> Live:
+    def _load(self, wanted: Wanted, *, hurry: bool = False) -> Live:
         try:
             if wanted.version is None:
                 raise ModelError(wanted.nonsense)
-            return load(self._folder, wanted.version, self._threads, self._ran, self._most_waiting)
+            return load(self._folder, wanted.version, self._threads, self._ran, self._most_waiting, hurry=hurry)
         except Exception:
             if self._observer:
                 self._observer.load_failed()

@@ -115,10 +115,10 @@ def test_a_fault_is_told_once_and_tried_again(models: Path, monkeypatch: pytest.
     async def story(service: Serving) -> None:
         refuse = True
 
-        def load(*arguments: object) -> object:
+        def load(*arguments: object, **named: object) -> object:
             if refuse:
                 raise ModelError("there is a war on")
-            return plain(*arguments)  # type: ignore[arg-type]
+            return plain(*arguments, **named)  # type: ignore[arg-type]
 
         plain = serving.load
         monkeypatch.setattr(serving, "load", load)
@@ -141,7 +141,7 @@ def test_whatever_goes_wrong_the_watcher_goes_on(models: Path, monkeypatch: pyte
     counts = Counts()
 
     async def story(service: Serving) -> None:
-        def load(*arguments: object) -> object:
+        def load(*arguments: object, **named: object) -> object:
             raise MemoryError
 
         with monkeypatch.context() as patch:
@@ -163,10 +163,10 @@ def test_the_event_loop_goes_on_while_a_version_loads(models: Path, monkeypatch:
         loading, go = threading.Event(), threading.Event()
         plain = serving.load
 
-        def load(*arguments: object) -> object:
+        def load(*arguments: object, **named: object) -> object:
             loading.set()
             assert go.wait(30)
-            return plain(*arguments)  # type: ignore[arg-type]
+            return plain(*arguments, **named)  # type: ignore[arg-type]
 
         monkeypatch.setattr(serving, "load", load)
         point(models, "2\n")
