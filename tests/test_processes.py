@@ -39,7 +39,22 @@ def await_children(pid: int, *others_than: int) -> list[int]:
 
 
 def _serves(pid: int) -> bool:
-    return "openvino" in Path(f"/proc/{pid}/maps").read_text() and Path(f"/proc/{pid}/comm").exists()
+    with contextlib.suppress(FileNotFoundError):  # it ended
+        return bool(_sockets(pid, _LISTENS))
+    return False
+
+
+# States of a connection in /proc/net/tcp.
+_ESTABLISHED, _LISTENS = "01", "0A"
+
+
+def _sockets(pid: int, state: str, port: int | None = None) -> list[str]:
+    """Inodes of a process's sockets in this state, on this port or any."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    places = [(row[9], int(row[1].split(":")[1], 16)) for row in rows if row[3] == state]
+    inodes = {inode for inode, found in places if port in (None, found)}
+    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+    return [inode for inode in inodes if f"socket:[{inode}]" in links]
 
 
 def ask(url: str, times: int) -> None:
@@ -83,17 +98,15 @@ def test_one_that_cannot_come_back_is_counted(start_server: Start, tmp_path: Pat
 
     await_failures(2)  # each of them, once
     os.kill(first, signal.SIGKILL)
+    while first in children(server.process.pid):
+        time.sleep(0.01)
     await_failures(4)  # its successor, and the next
     ask(server.url, 5)
 
 
 def connections(pid: int, port: int) -> int:
     """How many to this port a process has."""
-    established = "01"
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {row[9] for row in rows if row[3] == established and int(row[1].split(":")[1], 16) == port}
-    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
-    return sum(f"socket:[{inode}]" in links for inode in inodes)
+    return len(_sockets(pid, _ESTABLISHED, port))
 
 
 def test_connections_are_dealt_evenly(start_server: Start) -> None:
