@@ -123,8 +123,8 @@ def serve(
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     # What the imports make, 95,000 objects, stays to the end. Looking through it for garbage makes the start longer,
-    # and would later hold all requests up: 65 ms on an idle machine, 150 and more on one that is busy.
-    gc.disable()
+    # and would later hold all requests up: 65 ms on an idle machine, 150 and more on one that is busy. So whoever calls
+    # this has turned the collector off before.
     config.load()
     gc.freeze()
     gc.set_threshold(GARBAGE)

@@ -14,6 +14,7 @@ from app.settings import Settings
 
 
 def build(settings: Settings, metrics: Metrics, serving: Serving, framework: Framework) -> ASGIApp:
+    """metrics: told from now on what ``serving`` does. framework: begins to load with the lifespan."""
     serving.tell(metrics)
     alive = lifespan.build(settings, metrics, serving, framework)
     behind = Router(lifespan=alive, default=framework, redirect_slashes=False)  # of no routes: it tends the lifespan

@@ -58,8 +58,6 @@ def test_predictions_and_health_are_answered_before_the_framework_is_there(
                 waiting = [others.submit(httpx.get, url) for url in urls]
                 time.sleep(0.3)
                 assert not any(reply.done() for reply in waiting)
-                with pytest.raises(httpx.ReadTimeout):  # who gives up ends nobody else's waiting
-                    client.get("/models", timeout=0.1)
                 goes_on.set()
                 assert [reply.result().status_code for reply in waiting] == [200, 200, 404, 200]
     finally:
