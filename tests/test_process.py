@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import httpx
 import pytest
 
 from app import __main__, allowance, settings
-from tests.conftest import AUTHORISED, SHIPPED, Start, command, environment, free_port
+from tests.conftest import AUTHORISED, ROOT, SHIPPED, Start, command, environment, free_port
 from tests.http.test_predictions import SEVEN
 from tests.versions import add
 from training import versions
@@ -253,3 +254,14 @@ def test_no_more_processes_than_fit_into_a_containers_memory(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(sys, "argv", ["app"])
     assert __main__._options().workers == expected
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.2, 0.3, 0.4, 0.5])
+def test_told_to_end_at_any_moment_of_the_start_it_ends_well(moment: float, tmp_path: Path) -> None:
+    program = [*command(free_port()), "--workers", "1"]
+    process = subprocess.Popen(program, env=environment(DIGITS_STATE=str(tmp_path)), cwd=ROOT, stderr=subprocess.PIPE)
+    time.sleep(moment)
+    process.terminate()
+    _, log = process.communicate(timeout=30)
+    assert process.returncode in (0, -signal.SIGTERM)  # the latter before it hears signals
+    assert b"Traceback" not in log
