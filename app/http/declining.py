@@ -1,5 +1,6 @@
 """Pictures that are answered, but not accepted as one digit: why, and what their sender is told to do."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from app.errors import BlankImage, ImageError, MalformedParameter, NoDigit, SeveralDigits, Unsure
-from app.inference.confidence import doubt, likeliest
+from app.inference.confidence import doubts, likeliest
 from app.vision.digit import BLANK
 from app.vision.read import Sight
 
@@ -27,12 +28,14 @@ def is_strict(request: Request) -> bool:
         raise MalformedParameter(f"strict is {said!r:.40}; send strict=true or strict=false, or leave it out") from None
 
 
-def reason(sight: Sight, probabilities: NDArray[np.float32], threshold: float | None) -> Reason | None:
-    """Why the answer to a picture, float32 (10,), is not accepted; None where it is. What can be seen comes first.
+def reasons(
+    sights: Sequence[Sight], probabilities: NDArray[np.float32], threshold: float | None
+) -> list[Reason | None]:
+    """Why the answers to pictures, float32 (n, 10), are not accepted; None where one is. What can be seen comes first.
 
     threshold: the version's own.
     """
-    return sight.doubt or doubt(probabilities, threshold)
+    return [sight.doubt or doubt for sight, doubt in zip(sights, doubts(probabilities, threshold), strict=True)]
 
 
 def error(reason: Reason, probabilities: NDArray[np.float32]) -> ImageError:

@@ -6,20 +6,18 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import numpy as np
-
 from app import logs
 from app.errors import DigitsError
 from app.http import access
 from app.http.metrics import Metrics
 from app.http.protocol import Call, Headers
-from app.http.replies import JSON, judge, prediction
+from app.http.replies import JSON, judge, prediction, readings
 from app.http.uploads import Pixels, parse_one, unpacked
 from app.inference.engine import Probabilities
 from app.inference.live import Live
 from app.inference.serving import Serving
 from app.vision.ink import Grey, Levels
-from app.vision.read import Sight, read_many_grey
+from app.vision.read import Sight, read_grey, read_plain, stack
 
 _log = logging.getLogger("digits")
 
@@ -77,10 +75,11 @@ class Express:
 
     def _look(self, calls: Sequence[Call]) -> None:
         read = [(call, levels) for call in calls if not self._is_late(call) and (levels := _read(call)) is not None]
-        chosen = [call for call, _ in read]
+        chosen, pictures = [call for call, _ in read], [levels for _, levels in read]
         _give_up([call for call in calls if call not in chosen])
         if chosen:
-            sights = list(read_many_grey(np.stack([levels for _, levels in read])))
+            found = read_plain(stack(pictures))
+            sights = [plain or read_grey(levels) for plain, levels in zip(found, pictures, strict=True)]
             self._answer(self._serving.live, chosen, sights)
 
     def _is_late(self, call: Call) -> bool:
@@ -89,7 +88,7 @@ class Express:
     def _answer(self, live: Live, calls: Sequence[Call], sights: Sequence[Sight]) -> None:
         """Now, or when the engine's thread has done it. Raises Overloaded."""
         live.batcher.admit(len(calls))
-        images = np.stack([sight.image for sight in sights])
+        images = stack([sight.image for sight in sights])
         if seen := live.batcher.glance(images):
             self._reply(live, calls, sights, *seen)
             return
@@ -103,13 +102,18 @@ class Express:
         self, live: Live, calls: Sequence[Call], sights: Sequence[Sight], rows: Probabilities, unsure: Collection[int]
     ) -> None:
         """unsure: places of those that the network wants to look at again."""
-        replies = []
-        for place, (call, sight, row) in enumerate(zip(calls, sights, rows, strict=True)):
+        chosen = []
+        for place, call in enumerate(calls):
             if place in unsure or not call.connection.listens:
                 _give_up([call])
             elif call.open:
-                reason = judge(sight, row, live, self._metrics)
-                replies.append((call, access.request_id(call.headers), prediction(live, row, reason)))
+                chosen.append(place)
+        rows = rows[chosen]
+        said = readings(rows, judge([sights[place] for place in chosen], rows, live, self._metrics))
+        replies = [
+            (calls[place], access.request_id(calls[place].headers), prediction(live, reading))
+            for place, reading in zip(chosen, said, strict=True)
+        ]
         # One after the other with nothing between: a client that the first of them wakes up would take the core
         # meanwhile. One by one, a fifth fewer requests were answered.
         for call, identifier, body in replies:

@@ -1,42 +1,48 @@
 """What a reply says of a picture."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from app.errors import DigitsError
 from app.http import declining, problems
 from app.http.metrics import Metrics
+from app.inference.engine import Probabilities
 from app.inference.live import Live
 from app.vision.read import Sight
 
 JSON = "application/json"
 
 
-def judge(sight: Sight, probabilities: NDArray[np.float32], live: Live, metrics: Metrics) -> declining.Reason | None:
-    """Why the answer is not accepted, which is counted; None where it is."""
-    reason = declining.reason(sight, probabilities, live.card.threshold)
-    if reason:
-        metrics.declined(reason)
-    return reason
+def judge(sights: Sequence[Sight], rows: Probabilities, live: Live, metrics: Metrics) -> list[declining.Reason | None]:
+    """Why the answers are not accepted, which is counted; None where one is. rows: a picture's each."""
+    reasons = declining.reasons(sights, rows, live.card.threshold)
+    for reason in reasons:
+        if reason:
+            metrics.declined(reason)
+    return reasons
 
 
-def prediction(live: Live, probabilities: NDArray[np.float32], reason: declining.Reason | None) -> bytes:
+def readings(rows: Probabilities, reasons: Sequence[declining.Reason | None]) -> list[dict[str, Any]]:
+    """What the reply says of each picture; of all at once, which for a batch takes a third of the time."""
+    return [
+        {
+            "digit": digit,
+            "confidence": confidence,
+            "accepted": reason is None,
+            "reason": reason,
+            "probabilities": row,
+        }
+        for digit, confidence, reason, row in zip(
+            rows.argmax(axis=1).tolist(), rows.max(axis=1), reasons, rows, strict=True
+        )
+    ]
+
+
+def prediction(live: Live, reading: dict[str, Any]) -> bytes:
     """The whole reply about one picture."""
-    return to_json(reading(probabilities, reason) | {"model": model(live)})
-
-
-def reading(probabilities: NDArray[np.float32], reason: declining.Reason | None) -> dict[str, Any]:
-    digit = int(probabilities.argmax())
-    return {
-        "digit": digit,
-        "confidence": probabilities[digit],
-        "accepted": reason is None,
-        "reason": reason,
-        "probabilities": probabilities,
-    }
+    return to_json(reading | {"model": model(live)})
 
 
 def failure(error: DigitsError) -> dict[str, Any]:

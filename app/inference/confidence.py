@@ -13,13 +13,19 @@ Doubt = Literal["no_digit", "unsure"]
 TWO_READINGS = 0.7
 
 
-def doubt(probabilities: NDArray[np.float32], threshold: float | None) -> Doubt | None:
-    """What speaks against the most probable digit, float32 (10,); None where it has ``threshold`` or more.
+def doubts(probabilities: NDArray[np.float32], threshold: float | None) -> list[Doubt | None]:
+    """What speaks against the most probable digit of each row, float32 (n, 10); None where nothing does.
 
-    threshold: the version's own; None declines nothing.
+    threshold: from which probability on nothing does, the version's own; None declines nothing.
     """
-    if threshold is None or probabilities.max() >= threshold:  # both as float32, as the reply has them
-        return None
+    found: list[Doubt | None] = [None] * len(probabilities)
+    if threshold is not None:
+        for place in np.flatnonzero(probabilities.max(axis=1) < threshold):  # both as float32, as the reply has them
+            found[place] = _doubt(probabilities[place])
+    return found
+
+
+def _doubt(probabilities: NDArray[np.float32]) -> Doubt:
     return "unsure" if probabilities[list(likeliest(probabilities))].sum() >= TWO_READINGS else "no_digit"
 
 

@@ -1,6 +1,6 @@
 """The whole way from bytes to what the network reads."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -157,13 +157,18 @@ def read_grey(brightness: NDArray[Any]) -> Sight:
     return _read_small(_rounded(brightness))
 
 
-def read_many_grey(brightness: NDArray[Any]) -> Iterator[Sight]:
-    """The same of (n, 28, 28), one after the other. Those that lie as MNIST's do are found together, at a fraction of
-    the time.
+def read_plain(brightness: NDArray[Any]) -> list[Sight | None]:
+    """The same of those among (n, 28, 28) that lie as MNIST's do, found together at a fraction of the time; None of the
+    others, which are for ``read_grey``.
     """
     levels = _rounded(brightness)
     unchanged = ~_is_blank(levels) & _has_dark_border(levels) & _is_placed(levels)
-    return (Sight(one) if as_mnist else _read_small(one) for one, as_mnist in zip(levels, unchanged, strict=True))
+    return [Sight(one) if as_mnist else None for one, as_mnist in zip(levels, unchanged.tolist(), strict=True)]
+
+
+def stack(images: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Images, at least one, as one array: each (28, 28) to (n, 28, 28). numpy's own ``stack`` takes twice as long."""
+    return np.concatenate(images).reshape(-1, SIDE, SIDE)
 
 
 def _rounded(brightness: NDArray[Any]) -> Levels:
@@ -208,15 +213,29 @@ def _is_placed(brightness: Levels) -> Truths:
     """Whether the ink is as large as MNIST's and in the middle, (…, 28, 28) to (…); or larger, so that there is more
     than a digit as MNIST has it, or one with noise around.
     """
-    inked = brightness > DARKEST_GROUND
-    side = np.maximum(_extent(inked.any(axis=-1)), _extent(inked.any(axis=-2)))
+    inked = np.greater(brightness, DARKEST_GROUND, order="C")
     moments = _in_a_row(brightness).astype(np.float32) @ _MOMENTS
     in_the_middle = np.abs(moments[..., 1:]).max(axis=-1) <= OFF_CENTRE * moments[..., 0]
-    return np.asarray((side > BOX + 2) | ((side >= BOX - 1) & in_the_middle))
+    high = _height(inked)
+    placed = np.asarray(in_the_middle & (high >= BOX - 1))  # nearly all are: their width need not be found
+    rest = ~placed
+    if rest.any():
+        side = np.maximum(high, _extent(inked.any(axis=-2)))
+        placed |= (side > BOX + 2) | ((side >= BOX - 1) & in_the_middle)
+    return placed
 
 
 def _in_a_row(brightness: Levels) -> Levels:
     return brightness.reshape(*brightness.shape[:-2], SIDE * SIDE)
+
+
+def _height(inked: Truths) -> Any:
+    """From the first to the last row with ink, contiguous (…, 28, 28) to (…); all where there is none.
+
+    Four pixels at a time, seven times a row: numpy takes four times as long to find what is in each of so short rows.
+    """
+    fours = inked.view(np.uint32).reshape(*inked.shape[:-2], -1) != 0
+    return SIDE - fours.argmax(axis=-1) // 7 - fours[..., ::-1].argmax(axis=-1) // 7
 
 
 def _extent(inked: Any) -> Any:

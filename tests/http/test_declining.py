@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from app.http import schemas
 from app.inference import live
-from app.inference.confidence import TWO_READINGS, doubt
+from app.inference.confidence import TWO_READINGS, doubts
 from app.inference.engine import Graph
 from tests import versions as made
 from tests.conftest import SHIPPED, Start
@@ -257,5 +257,5 @@ def probabilities(*largest: float) -> NDArray[np.float32]:
 def test_the_two_likeliest_part_hesitation_from_ignorance(largest: tuple[float, ...], expected: str | None) -> None:
     for shift in range(10):
         rolled = np.roll(probabilities(*largest), shift)
-        assert doubt(rolled, 0.9) == expected
-        assert doubt(rolled, None) is None
+        assert doubts(rolled[None], 0.9) == [expected]
+        assert doubts(rolled[None], None) == [None]
