@@ -125,10 +125,16 @@ class OpenVinoEngine(Engine):
                 raise ModelError(f"{self._path}: it does not give ten probabilities an image")
 
     def predict(self, images: Images) -> Probabilities:
-        """See Engine. Takes any number of images that the sizes can make up, in runs of the largest and a rest."""
-        most = max(self._runs)
-        runs = [self._run(images[start : start + most]) for start in range(0, len(images), most)]
-        return runs[0] if len(runs) == 1 else np.concatenate(runs)
+        """See Engine. Takes any number of images that the sizes can make up, the largest first."""
+        if len(images) in self._runs:
+            return self._run(images)
+        rows = np.empty((len(images), 10), np.float32)
+        start = 0
+        while start < len(images):
+            size = max(size for size in self._runs if size <= len(images) - start)
+            rows[start : start + size] = self._run(images[start : start + size])
+            start += size
+        return rows
 
     def _prepare(self, size: int) -> tuple[Any, Images]:
         """A request for batches of this size, and the buffer that it reads."""

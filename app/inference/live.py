@@ -17,6 +17,9 @@ from training.versions import FIRST_OUTPUT, SCOUT_OUTPUT
 # How many times as many images a run has with a scout: it takes as long then as one without.
 SCOUTED = 4
 
+# Larger batches for the scout, which takes a seventh less time for an image in one of 64 than in four of 16.
+MANY = (32, 64)
+
 
 @dataclass(frozen=True)
 class Live:
@@ -67,7 +70,8 @@ def engine(graph: Graph, threads: int) -> Engine:
     card = graph.card
     asked: Engine = _warm(OpenVinoEngine(graph, threads, output=None if card.second_look is None else FIRST_OUTPUT))
     if card.sure is not None:
-        asked = Scouted(_warm(OpenVinoEngine(graph, threads, output=SCOUT_OUTPUT)), asked, card.sure)
+        scout = OpenVinoEngine(graph, threads, [*range(1, OpenVinoEngine.MOST + 1), *MANY], output=SCOUT_OUTPUT)
+        asked = Scouted(_warm(scout), asked, card.sure)
     if card.second_look is not None:
         asked = SecondLook(asked, _warm(OpenVinoEngine(graph, threads, sizes=SecondLook.SIZES)), card.second_look)
     return asked
