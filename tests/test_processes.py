@@ -109,6 +109,13 @@ def connections(pid: int, port: int) -> int:
     return len(_sockets(pid, _ESTABLISHED, port))
 
 
+def test_numpy_has_one_thread_in_each(start_server: Start) -> None:
+    """Its library starts one for each core at its import, and a product's wait in a loop for each other."""
+    server = start_server("--workers", "2")
+    for child in await_children(server.process.pid):
+        assert b"OPENBLAS_NUM_THREADS=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+
+
 def test_connections_are_dealt_evenly(start_server: Start) -> None:
     server = start_server("--workers", "2")
     both = await_children(server.process.pid)
