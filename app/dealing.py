@@ -116,10 +116,12 @@ class Seat:
         return True
 
     def take(self) -> socket.socket | None:
-        """A connection that was passed on to here, not counted yet; None where there is none."""
+        """A connection that was passed on to here, and counts here from now on; None where there is none."""
         try:
             _, connections, *_ = socket.recv_fds(self.box, 1, 1)
         except BlockingIOError:
             return None
+        if connections:  # none: too many files are open
+            self.count(1)  # before it is out of the box: one too few here for a moment, and others pass more on
         self._taken[self._place] += 1
-        return socket.socket(fileno=connections[0]) if connections else None  # none: too many files are open
+        return socket.socket(fileno=connections[0]) if connections else None

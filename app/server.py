@@ -35,7 +35,7 @@ class Dealt(Http):
     """A connection that came to this process, and may be passed on to one that has fewer."""
 
     def __init__(self, *arguments: Any, seat: Seat, given: bool = False, **named: Any) -> None:
-        """given: whether it was passed on already, so that it stays here."""
+        """given: whether it was passed on already, so that it stays here, where it is counted."""
         super().__init__(*arguments, **named)
         self._seat, self._given = seat, given
         self._stays = False
@@ -43,7 +43,8 @@ class Dealt(Http):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         self._stays = self._given or not self._seat.pass_on(transport.get_extra_info("socket").fileno())
         if self._stays:
-            self._seat.count(1)
+            if not self._given:
+                self._seat.count(1)
             super().connection_made(transport)
         else:
             transport.abort()  # which only closes the descriptor: nothing was sent or read
@@ -92,7 +93,12 @@ class Server(uvicorn.Server):
                 break
             taking = loop.create_task(loop.connect_accepted_socket(protocol, connection))
             self._coming.add(taking)
-            taking.add_done_callback(self._coming.discard)
+            taking.add_done_callback(functools.partial(self._taken, seat))
+
+    def _taken(self, seat: Seat, taking: "asyncio.Task[Any]") -> None:
+        self._coming.discard(taking)
+        if taking.cancelled() or taking.exception():
+            seat.count(-1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

@@ -72,8 +72,10 @@ def test_one_that_is_passed_on_counts_from_then_on(seat: Sit) -> None:
         assert not first.pass_on(server.fileno())  # it waits in the box
         taken = second.take()
         assert taken
+        assert not first.pass_on(server.fileno())  # it is there, though its process has done nothing with it yet
         taken.close()
-        assert first.pass_on(server.fileno())  # neither there nor in the box
+        second.count(-1)
+        assert first.pass_on(server.fileno())
 
 
 def test_it_stays_where_there_are_as_many_or_many(seat: Sit) -> None:
@@ -145,4 +147,5 @@ def test_a_successor_takes_what_waits_for_its_predecessor(table: Table, seat: Si
         taken = successor.take()
         assert taken
         taken.close()
+        successor.count(-1)
         assert first.pass_on(server.fileno())
