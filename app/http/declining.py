@@ -10,7 +10,7 @@ from starlette.requests import Request
 from app.errors import BlankImage, ImageError, MalformedParameter, NoDigit, SeveralDigits, Unsure
 from app.inference.confidence import doubts, likeliest
 from app.vision.digit import BLANK
-from app.vision.read import Sight
+from app.vision.read import Doubt
 
 Reason = Literal["blank", "no_digit", "several_digits", "unsure"]
 
@@ -29,13 +29,13 @@ def is_strict(request: Request) -> bool:
 
 
 def reasons(
-    sights: Sequence[Sight], probabilities: NDArray[np.float32], threshold: float | None
+    seen: Sequence[Doubt | None], probabilities: NDArray[np.float32], threshold: float | None
 ) -> list[Reason | None]:
-    """Why the answers to pictures, float32 (n, 10), are not accepted; None where one is. What can be seen comes first.
+    """Why the answers to pictures, float32 (n, 10), are not accepted; None where one is.
 
-    threshold: the version's own.
+    seen: what speaks against each picture itself, which comes first. threshold: the version's own.
     """
-    return [sight.doubt or doubt for sight, doubt in zip(sights, doubts(probabilities, threshold), strict=True)]
+    return [at_sight or doubt for at_sight, doubt in zip(seen, doubts(probabilities, threshold), strict=True)]
 
 
 def error(reason: Reason, probabilities: NDArray[np.float32]) -> ImageError:

@@ -109,7 +109,7 @@ class Express:
             elif call.open:
                 chosen.append(place)
         rows = rows[chosen]
-        said = readings(rows, judge([sights[place] for place in chosen], rows, live, self._metrics))
+        said = readings(rows, judge([sights[place].doubt for place in chosen], rows, live, self._metrics))
         replies = [
             (calls[place], access.request_id(calls[place].headers), prediction(live, reading))
             for place, reading in zip(chosen, said, strict=True)

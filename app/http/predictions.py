@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,13 @@ from app.inference.engine import Probabilities
 from app.inference.live import Live
 from app.vision.decode import open_image
 from app.vision.digit import SIDE
-from app.vision.read import Sight, read, read_grey, read_image, read_plain, stack
+from app.vision.ink import Levels
+from app.vision.read import Doubt, Sight, is_plain, read, read_grey, read_image, read_plain, stack
 
 T = TypeVar("T")
-Seen = list[Sight | DigitsError]  # of a batch
+
+# Of each picture of a batch what speaks against it at sight, if anything does; where it cannot be read, why.
+Seen = list[Doubt | DigitsError | None]
 
 # Of a batch, images of 28x28 that are looked at together, in less than a millisecond on a slow machine.
 TOGETHER = 128
@@ -54,7 +57,7 @@ async def predict(request: Request) -> Response:
     body = await services["bodies"].read(request, services["settings"].max_body)
     sight = await _read_one(request, body)
     rows = await answer(request, live, sight.image[None])
-    (reason,) = reasons = judge([sight], rows, live, services["metrics"])
+    (reason,) = reasons = judge([sight.doubt], rows, live, services["metrics"])
     if strict and reason:
         raise declining.error(reason, rows[0])
     (reading,) = readings(rows, reasons)
@@ -71,28 +74,34 @@ async def predict_batch(request: Request) -> Response:
     live.batcher.admit()
     strict = declining.is_strict(request)
     body = await services["bodies"].read(request, services["settings"].max_body)
-    found = await _read_many(request, body)
-    images = [sight.image for sight in found if isinstance(sight, Sight)]
-    rows = await answer(request, live, stack(images)) if images else np.empty((0, 10), np.float32)
-    pieces = []
-    for start in range(0, len(found), SLICE):
-        some = found[start : start + SLICE]
-        readable = sum(isinstance(one, Sight) for one in some)
-        pieces.append(to_json(_entries(some, rows[:readable], live, services, strict))[1:-1])
-        rows = rows[readable:]
+    images, seen = await _read_many(request, body)
+    rows = await answer(request, live, images) if len(images) else np.empty((0, 10), np.float32)
+    pieces, done = [], 0
+    for start in range(0, len(seen), SLICE):
+        entries, answered = _entries(seen[start : start + SLICE], rows[done:], live, services, strict)
+        pieces.append(to_json(entries)[1:-1])
+        done += answered
         await asyncio.sleep(0)  # a lone digit does not wait until all have been written
     return Response(b'{"predictions":[%b],"model":%b}' % (b",".join(pieces), to_json(model(live))), media_type=JSON)
 
 
-def _entries(some: Seen, rows: Probabilities, live: Live, services: State, strict: bool) -> list[dict[str, Any]]:
-    """What the reply says of some of many; rows: the probabilities of those that could be read."""
-    reasons = judge([one for one in some if isinstance(one, Sight)], rows, live, services["metrics"])
+def _entries(
+    some: Seen, rows: Probabilities, live: Live, services: State, strict: bool
+) -> tuple[list[dict[str, Any]], int]:
+    """What the reply says of some of many, and how many of these could be read. rows: the probabilities of those and of
+    what follows.
+    """
+    seen = [one for one in some if not isinstance(one, DigitsError)]
+    rows = rows[: len(seen)]
+    reasons = judge(seen, rows, live, services["metrics"])
     said = readings(rows, reasons)
     if strict:
         answered = zip(said, reasons, rows, strict=True)
         said = [failure(declining.error(reason, row)) if reason else one for one, reason, row in answered]
-    following = iter(said)
-    return [failure(one) if isinstance(one, DigitsError) else next(following) for one in some]
+    if len(seen) < len(some):
+        following = iter(said)
+        said = [failure(one) if isinstance(one, DigitsError) else next(following) for one in some]
+    return said, len(seen)
 
 
 async def answer(request: Request, live: Live, images: NDArray[np.uint8]) -> Probabilities:
@@ -153,43 +162,76 @@ async def _read_inline(request: Request, upload: Upload, *, begun: bool = False)
     return read_image(image)
 
 
-async def _read_many(request: Request, body: bytes) -> Seen:
-    """What can be seen on each, or its error: small pictures on the event loop, a turn at a time, and larger ones in a
-    thread. A thread for all would keep the interpreter, and the core, from the loop for milliseconds.
+async def _read_many(request: Request, body: bytes) -> tuple[Levels, Seen]:
+    """What the network reads of those that can be read, uint8 (n, 28, 28), and what can be seen on each: small pictures
+    on the event loop, a turn at a time, and larger ones in a thread. A thread for all would keep the interpreter, and
+    the core, from the loop for milliseconds.
     """
     settings, media_type = services_of(request)["settings"], content_type(request)
     uploads = await in_thread(request, lambda: parse_many(body, media_type, settings.max_batch), len(body))
-    found: Seen = []
-    left = asyncio.create_task(_hang_up(request))
+    with _Turns(request) as turns:
+        if isinstance(uploads, np.ndarray):
+            return await _read_levels(uploads, turns)
+        found = await _read_uploads(request, uploads, turns)
+    images = [one.image for one in found if isinstance(one, Sight)]
+    seen = [one.doubt if isinstance(one, Sight) else one for one in found]
+    return stack(images) if images else np.empty((0, SIDE, SIDE), np.uint8), seen
 
-    async def turn() -> float:
-        """Let the event loop go round; the end of the next turn."""
-        await asyncio.sleep(0)
-        if left.done():
-            raise ClientDisconnect
-        return time.perf_counter() + TURN
 
-    end = time.perf_counter() + TURN
-    try:
-        for start in range(0, len(uploads), TOGETHER):
-            if time.perf_counter() > end:
-                end = await turn()
-            some = uploads[start : start + TOGETHER]
-            for place, upload in enumerate(some):
-                if isinstance(upload, File):
-                    some[place] = unpacked(upload)
-                    if time.perf_counter() > end:
-                        end = await turn()
-            pixels = [upload.brightness for upload in some if isinstance(upload, Pixels)]
-            plain = iter(read_plain(stack(pixels)) if pixels else ())
-            for upload in some:
-                sight = next(plain) if isinstance(upload, Pixels) else None
-                found.append(sight or await _read_next(request, upload))
-                if sight is None and time.perf_counter() > end:
-                    end = await turn()
-        return found
-    finally:
-        left.cancel()
+class _Turns:
+    """Lets the event loop go round every now and then while a batch is read; no longer than its client waits."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def __enter__(self) -> Self:
+        self._left = asyncio.create_task(_hang_up(self._request))
+        self._end = time.perf_counter() + TURN
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._left.cancel()
+
+    async def turn(self) -> None:
+        """Raises ClientDisconnect."""
+        if time.perf_counter() > self._end:
+            await asyncio.sleep(0)
+            if self._left.done():
+                raise ClientDisconnect
+            self._end = time.perf_counter() + TURN
+
+
+async def _read_levels(levels: Levels, turns: _Turns) -> tuple[Levels, Seen]:
+    """Of (n, 28, 28). Where all lie as MNIST's do, nothing is copied."""
+    images = levels
+    seen: Seen = [None] * len(levels)
+    for start in range(0, len(levels), TOGETHER):
+        await turns.turn()
+        for place in start + np.flatnonzero(~is_plain(levels[start : start + TOGETHER])):
+            if images is levels:
+                images = levels.copy()
+            images[place], seen[place] = read_grey(levels[place])
+            await turns.turn()
+    return images, seen
+
+
+async def _read_uploads(
+    request: Request, uploads: list[Upload | DigitsError], turns: _Turns
+) -> list[Sight | DigitsError]:
+    found: list[Sight | DigitsError] = []
+    for start in range(0, len(uploads), TOGETHER):
+        some = uploads[start : start + TOGETHER]
+        for place, upload in enumerate(some):
+            if isinstance(upload, File):
+                some[place] = unpacked(upload)
+                await turns.turn()
+        pixels = [upload.brightness for upload in some if isinstance(upload, Pixels)]
+        plain = iter(read_plain(stack(pixels)) if pixels else ())
+        for upload in some:
+            sight = next(plain) if isinstance(upload, Pixels) else None
+            found.append(sight or await _read_next(request, upload))
+            await turns.turn()
+    return found
 
 
 async def _read_next(request: Request, upload: Upload | DigitsError) -> Sight | DigitsError:

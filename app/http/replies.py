@@ -10,14 +10,16 @@ from app.http import declining, problems
 from app.http.metrics import Metrics
 from app.inference.engine import Probabilities
 from app.inference.live import Live
-from app.vision.read import Sight
+from app.vision.read import Doubt
 
 JSON = "application/json"
 
 
-def judge(sights: Sequence[Sight], rows: Probabilities, live: Live, metrics: Metrics) -> list[declining.Reason | None]:
-    """Why the answers are not accepted, which is counted; None where one is. rows: a picture's each."""
-    reasons = declining.reasons(sights, rows, live.card.threshold)
+def judge(
+    seen: Sequence[Doubt | None], rows: Probabilities, live: Live, metrics: Metrics
+) -> list[declining.Reason | None]:
+    """Why the answers are not accepted, which is counted; None where one is. seen, rows: a picture's each."""
+    reasons = declining.reasons(seen, rows, live.card.threshold)
     for reason in reasons:
         if reason:
             metrics.declined(reason)

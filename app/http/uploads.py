@@ -66,7 +66,7 @@ def parse_one(body: bytes, content_type: str) -> Upload:
                 f"the body has {len(body):,} bytes; as {RAW} expected {SIDE * SIDE}: {_ROWS}. Send a picture's file"
                 " with its image type, such as image/png"
             )
-        return _raw(body)[0]
+        return Pixels(_raw(body)[0])
     raise _refusal(media_type, 'an image type such as image/png, {"image": …} or {"pixels": …} as application/json')
 
 
@@ -107,8 +107,9 @@ def _label(value: Any) -> int:
     return value
 
 
-def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | DigitsError]:
-    """The images of a body in order; where one cannot be understood stands its error.
+def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | DigitsError] | Levels:
+    """The images of a body in order; where one cannot be understood stands its error. Plain bytes are one array, uint8
+    (n, 28, 28), that cannot be written to.
 
     Raises a RequestError when the body as a whole cannot be understood or holds more than ``most`` images.
     """
@@ -131,19 +132,19 @@ def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | Digit
             raise MalformedBody(f"the body has {len(body):,} bytes; expected {SIDE * SIDE} an image: {_ROWS}")
         if count > most:
             raise too_many
-        return [*_raw(body)]
+        return _raw(body)
     raise _refusal(
         media_type,
         f'{{"images": […]}} or {{"pixels": […]}} as application/json, or {SIDE * SIDE} bytes an image as {RAW}',
     )
 
 
-def _raw(body: bytes) -> list[Pixels]:
-    """At least one image."""
+def _raw(body: bytes) -> Levels:
+    """At least one image: uint8 (n, 28, 28)."""
     levels = np.frombuffer(body, np.uint8).reshape(-1, SIDE, SIDE)
     if levels.max() == 1:
         raise MalformedBody("the bytes run from 0 to 1; expected 0 (ground) to 255 (ink), so multiply by 255")
-    return [*map(Pixels, levels)]
+    return levels
 
 
 def _media_type(content_type: str) -> str:

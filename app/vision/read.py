@@ -162,8 +162,12 @@ def read_plain(brightness: NDArray[Any]) -> list[Sight | None]:
     others, which are for ``read_grey``.
     """
     levels = _rounded(brightness)
-    unchanged = ~_is_blank(levels) & _has_dark_border(levels) & _is_placed(levels)
-    return [Sight(one) if as_mnist else None for one, as_mnist in zip(levels, unchanged.tolist(), strict=True)]
+    return [Sight(one) if plain else None for one, plain in zip(levels, is_plain(levels).tolist(), strict=True)]
+
+
+def is_plain(levels: Levels) -> Truths:
+    """Which of (n, 28, 28) lie as MNIST's do, so that they are read as they are: (n,)."""
+    return ~_is_blank(levels) & _has_dark_border(levels) & _is_placed(levels)
 
 
 def stack(images: Sequence[NDArray[Any]]) -> NDArray[Any]:
