@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import logging
 import os
 import signal
 import socket
@@ -97,8 +98,11 @@ class Server(uvicorn.Server):
 
     def _taken(self, seat: Seat, taking: "asyncio.Task[Any]") -> None:
         self._coming.discard(taking)
-        if taking.cancelled() or taking.exception():
+        if taking.cancelled():
             seat.count(-1)
+        elif error := taking.exception():
+            seat.count(-1)
+            logging.getLogger("digits").error("a connection that was passed on could not be taken", exc_info=error)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

@@ -109,8 +109,9 @@ def connections(pid: int, port: int) -> int:
     return len(_sockets(pid, _ESTABLISHED, port))
 
 
-def test_numpy_has_one_thread_in_each(start_server: Start) -> None:
+def test_numpy_has_one_thread_in_each(start_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its library starts one for each core at its import, and a product's wait in a loop for each other."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     server = start_server("--workers", "2")
     for child in await_children(server.process.pid):
         assert b"OPENBLAS_NUM_THREADS=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")

@@ -20,7 +20,8 @@ def doubts(probabilities: NDArray[np.float32], threshold: float | None) -> list[
     """
     found: list[Doubt | None] = [None] * len(probabilities)
     if threshold is not None:
-        for place in np.flatnonzero(probabilities.max(axis=1) < threshold):  # both as float32, as the reply has them
+        # Both as float32, as the reply has them; and no number is not enough.
+        for place in np.flatnonzero(~(probabilities.max(axis=1) >= threshold)):
             found[place] = _doubt(probabilities[place])
     return found
 

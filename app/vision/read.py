@@ -222,8 +222,7 @@ def _is_placed(brightness: Levels) -> Truths:
     in_the_middle = np.abs(moments[..., 1:]).max(axis=-1) <= OFF_CENTRE * moments[..., 0]
     high = _height(inked)
     placed = np.asarray(in_the_middle & (high >= BOX - 1))  # nearly all are: their width need not be found
-    rest = ~placed
-    if rest.any():
+    if not placed.all():
         side = np.maximum(high, _extent(inked.any(axis=-2)))
         placed |= (side > BOX + 2) | ((side >= BOX - 1) & in_the_middle)
     return placed
@@ -238,7 +237,7 @@ def _height(inked: Truths) -> Any:
 
     Four pixels at a time, seven times a row: numpy takes four times as long to find what is in each of so short rows.
     """
-    fours = inked.view(np.uint32).reshape(*inked.shape[:-2], -1) != 0
+    fours = inked.view(np.uint32).reshape(*inked.shape[:-2], SIDE * SIDE // 4) != 0
     return SIDE - fours.argmax(axis=-1) // 7 - fours[..., ::-1].argmax(axis=-1) // 7
 
 

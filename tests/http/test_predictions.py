@@ -93,6 +93,35 @@ def test_a_batch_is_answered_in_order_and_like_single_images(client: httpx.Clien
     assert same.json() == reply
 
 
+def test_what_is_unlike_the_others_of_a_batch_has_its_own_place(client: httpx.Client) -> None:
+    """More images than are looked at together, and than are written at a time."""
+    random = np.random.default_rng(3)
+    images = [handwritten(n % 10, random) for n in range(150)]
+    for place in (7, 131):
+        images[place] = np.zeros_like(images[place])
+    for place in (20, 140):
+        images[place] = np.roll(images[place], 4, axis=1)
+    contents = [encode(image) for image in images]
+    singles = [client.post("/predict", files={"file": content}).json() for content in contents]
+
+    raw, headers = np.stack(images).tobytes(), {"content-type": "application/octet-stream"}
+    found = client.post("/predict/batch", content=raw, headers=headers).json()["predictions"]
+    compare(found, singles)
+    assert [n for n, reading in enumerate(found) if reading["reason"] == "blank"] == [7, 131]
+
+    contents[3] = contents[90] = b"hello"
+    found = client.post("/predict/batch", files=[("file", content) for content in contents]).json()["predictions"]
+    assert [n for n, entry in enumerate(found) if "error" in entry] == [3, 90]
+    readable = [n for n in range(150) if n not in (3, 90)]
+    compare([found[n] for n in readable], [singles[n] for n in readable])
+
+
+def compare(found: list[dict[str, Any]], singles: list[dict[str, Any]]) -> None:
+    for reading, single in zip(found, singles, strict=True):
+        assert reading["reason"] == single["reason"]
+        assert reading["probabilities"] == pytest.approx(single["probabilities"], abs=1e-5)
+
+
 def test_bad_images_of_a_batch_have_their_own_errors(client: httpx.Client) -> None:
     contents = [SEVEN, b"hello", SEVEN, SEVEN[:100], b"%PDF-1.4", b""]
     entries = client.post("/predict/batch", files=[("file", content) for content in contents]).json()["predictions"]
