@@ -169,16 +169,16 @@ async def _read_many(request: Request, body: bytes) -> tuple[Levels, Seen]:
     """
     settings, media_type = services_of(request)["settings"], content_type(request)
     uploads = await in_thread(request, lambda: parse_many(body, media_type, settings.max_batch), len(body))
-    with _Turns(request) as turns:
+    with _Pauses(request) as pauses:
         if isinstance(uploads, np.ndarray):
-            return await _read_levels(uploads, turns)
-        found = await _read_uploads(request, uploads, turns)
+            return await _read_levels(uploads, pauses)
+        found = await _read_uploads(request, uploads, pauses)
     images = [one.image for one in found if isinstance(one, Sight)]
     seen = [one.doubt if isinstance(one, Sight) else one for one in found]
     return stack(images) if images else np.empty((0, SIDE, SIDE), np.uint8), seen
 
 
-class _Turns:
+class _Pauses:
     """Lets the event loop go round every now and then while a batch is read; no longer than its client waits."""
 
     def __init__(self, request: Request) -> None:
@@ -192,7 +192,7 @@ class _Turns:
     def __exit__(self, *error: object) -> None:
         self._left.cancel()
 
-    async def turn(self) -> None:
+    async def where_due(self) -> None:
         """Raises ClientDisconnect."""
         if time.perf_counter() > self._end:
             await asyncio.sleep(0)
@@ -201,22 +201,22 @@ class _Turns:
             self._end = time.perf_counter() + TURN
 
 
-async def _read_levels(levels: Levels, turns: _Turns) -> tuple[Levels, Seen]:
+async def _read_levels(levels: Levels, pauses: _Pauses) -> tuple[Levels, Seen]:
     """Of (n, 28, 28). Where all lie as MNIST's do, nothing is copied."""
     images = levels
     seen: Seen = [None] * len(levels)
     for start in range(0, len(levels), TOGETHER):
-        await turns.turn()
+        await pauses.where_due()
         for place in start + np.flatnonzero(~is_plain(levels[start : start + TOGETHER])):
             if images is levels:
                 images = levels.copy()
             images[place], seen[place] = read_grey(levels[place])
-            await turns.turn()
+            await pauses.where_due()
     return images, seen
 
 
 async def _read_uploads(
-    request: Request, uploads: list[Upload | DigitsError], turns: _Turns
+    request: Request, uploads: list[Upload | DigitsError], pauses: _Pauses
 ) -> list[Sight | DigitsError]:
     found: list[Sight | DigitsError] = []
     for start in range(0, len(uploads), TOGETHER):
@@ -224,13 +224,13 @@ async def _read_uploads(
         for place, upload in enumerate(some):
             if isinstance(upload, File):
                 some[place] = unpacked(upload)
-                await turns.turn()
+                await pauses.where_due()
         pixels = [upload.brightness for upload in some if isinstance(upload, Pixels)]
         plain = iter(read_plain(stack(pixels)) if pixels else ())
         for upload in some:
             sight = next(plain) if isinstance(upload, Pixels) else None
             found.append(sight or await _read_next(request, upload))
-            await turns.turn()
+            await pauses.where_due()
     return found
 
 
