@@ -129,6 +129,8 @@ class Processes:
 
     def _end(self) -> None:
         """All of them; each answers what was sent to it."""
+        for place in self._places:
+            place.settle()  # first: who connects when the process has closed its own would wait here, to be reset
         running = [place.process for place in self._places if place.process]
         for process in running:
             process.terminate()
@@ -136,8 +138,6 @@ class Processes:
             status = process.wait()
             if status != -signal.SIGTERM:  # which is how one ends that has not come to hear signals yet
                 self._status = status or self._status
-        for place in self._places:
-            place.settle()
 
 
 @dataclass

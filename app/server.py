@@ -68,41 +68,49 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._seat = seat
         self._coming: set[asyncio.Task[Any]] = set()  # connections that are being taken over
+        self._listeners: list[socket.socket] = []  # what is listened on, once more
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         loop = asyncio.get_running_loop()
-        protocol = functools.partial(
+        self._protocol = protocol = functools.partial(
             self.config.http_protocol_class,  # type: ignore[call-arg]  # as uvicorn calls it
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
         )
-        for listener in [listener for server in self.servers for listener in server.sockets]:
+        self._listeners = [_again(listener) for server in self.servers for listener in server.sockets]
+        for listener in self._listeners:
             for _ in range(AT_ONCE - 1):  # each is asked for a connection once a turn
-                another = socket.socket(fileno=os.dup(listener.fileno()))
-                self.servers.append(await loop.create_server(protocol, sock=another))
+                self.servers.append(await loop.create_server(protocol, sock=_again(listener)))
         if self._seat:
             loop.add_reader(self._seat.box, self._take, self._seat, functools.partial(protocol, given=True))
             self._seat.sit()
 
     def _take(self, seat: Seat, protocol: Callable[[], asyncio.Protocol]) -> None:
-        loop = asyncio.get_running_loop()
         for _ in range(AT_ONCE):
             connection = seat.take()
             if connection is None:
                 break
-            taking = loop.create_task(loop.connect_accepted_socket(protocol, connection))
-            self._coming.add(taking)
-            taking.add_done_callback(functools.partial(self._taken, seat))
+            self._take_over(connection, protocol, seat)
 
-    def _taken(self, seat: Seat, taking: "asyncio.Task[Any]") -> None:
-        self._coming.discard(taking)
-        if taking.cancelled():
-            seat.count(-1)
-        elif error := taking.exception():
-            seat.count(-1)
-            logging.getLogger("digits").error("a connection that was passed on could not be taken", exc_info=error)
+    def _take_over(
+        self, connection: socket.socket, protocol: Callable[[], asyncio.Protocol], seat: Seat | None = None
+    ) -> None:
+        """Serve a connection that the loop did not accept itself. seat: where it is counted already."""
+        loop = asyncio.get_running_loop()
+
+        def taken(taking: "asyncio.Task[Any]") -> None:
+            self._coming.discard(taking)
+            error = None if taking.cancelled() else taking.exception()
+            if seat and (taking.cancelled() or error):
+                seat.count(-1)
+            if error:
+                logging.getLogger("digits").error("a connection could not be taken over", exc_info=error)
+
+        taking = loop.create_task(loop.connect_accepted_socket(protocol, connection))
+        self._coming.add(taking)
+        taking.add_done_callback(taken)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -110,8 +118,23 @@ class Server(uvicorn.Server):
         if self._seat:
             self._seat.leave()
         self.server_state.default_headers.append(CLOSE)
+        await self._take_the_last()
         await asyncio.sleep(LAST_CALL_SECONDS)
         await super().shutdown(sockets)
+
+    async def _take_the_last(self) -> None:
+        """Those who have connected, but wait to be taken, would be reset with the socket at which they wait."""
+        await asyncio.sleep(0)  # until the loop has closed its own
+        for listener in self._listeners:
+            with listener, contextlib.suppress(OSError):  # there are no more, or too many files are open
+                while True:
+                    connection, _ = listener.accept()
+                    self._take_over(connection, self._protocol)
+
+
+def _again(listener: socket.socket) -> socket.socket:
+    """The same, for one more to accept from, or to close."""
+    return socket.socket(fileno=os.dup(listener.fileno()))
 
 
 def serve(

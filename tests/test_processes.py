@@ -234,6 +234,26 @@ def test_one_that_cannot_be_started_again_at_once_is_started_later(monkeypatch: 
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_nobody_can_connect_to_one_that_has_closed_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to end, it may just have begun to listen. Who connects to what the first process still has of its socket
+    waits for an answer until that ends, and is reset.
+    """
+    monkeypatch.setattr(processes, "LOOK_EVERY", 60.0)
+    listen = """
+import os, signal, socket, sys
+listener = socket.socket(fileno=int(sys.argv[1]))
+address = listener.getsockname()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.kill(os.getppid(), signal.SIGTERM)
+listener.listen()
+signal.sigwait([signal.SIGTERM])
+listener.close()
+sys.exit(socket.socket().connect_ex(address) == 0)
+"""
+    running = processes.Processes("127.0.0.1", 0, 1, lambda *given: [sys.executable, "-c", listen, str(given[-1])])
+    assert running.run() == 0
+
+
 def test_where_not_even_the_first_can_be_started_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
         raise BlockingIOError(errno.EAGAIN, "no more processes")

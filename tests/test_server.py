@@ -18,6 +18,8 @@ from app.server import AT_ONCE, Server
 from tests.conftest import free_port
 from tests.http.test_predictions import SEVEN
 
+GET = b"GET /health/live HTTP/1.1\r\nhost: a\r\n"
+
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
     """No request comes."""
@@ -49,12 +51,44 @@ def test_a_burst_of_connections_is_taken_in_few_turns_of_the_loop() -> None:
         assert runner.run(turns()) <= burst // 4
 
 
+async def empty(scope: Any, receive: Any, send: Any) -> None:
+    """A reply to whatever comes."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Busy(Server):
+    """Told to end when the loop has not seen yet what came on more new connections than it takes in a turn."""
+
+    def __init__(self, lines: contextlib.ExitStack) -> None:
+        super().__init__(uvicorn.Config(empty, port=free_port(), http=Http, log_config=None, lifespan="off"))
+        self._stack = lines
+        self.lines: list[socket.socket] = []
+
+    async def main_loop(self) -> None:
+        for _ in range(AT_ONCE + 4):
+            line = self._stack.enter_context(socket.create_connection(("127.0.0.1", self.config.port), timeout=10))
+            line.sendall(GET + b"\r\n")
+            self.lines.append(line)
+
+
+def test_who_has_connected_when_it_is_told_to_end_is_answered() -> None:
+    """A reset would leave the client in doubt, and one is what the end of a socket means to those who wait at it."""
+    with contextlib.ExitStack() as lines, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        server = Busy(lines)
+        runner.run(server.serve())
+        replies = [line.recv(2000) for line in server.lines]
+    assert len(replies) > AT_ONCE
+    for reply in replies:
+        assert reply.startswith(b"HTTP/1.1 204 ")
+        assert b"\r\nconnection: close\r\n" in reply
+
+
 def pieces_without_end(start: bytes, piece: bytes) -> Iterator[bytes]:
     yield start
     yield from itertools.repeat(piece)
 
 
-GET = b"GET /health/live HTTP/1.1\r\nhost: a\r\n"
 CHUNKED = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
