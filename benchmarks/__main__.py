@@ -1,6 +1,7 @@
 """``python -m benchmarks story | faults | crowd | docker | serving | engines | limits | reading | training``."""
 
 import argparse
+import signal
 import sys
 
 from benchmarks import crowd, docker, engines, faults, limits, reading, serving, story, training
@@ -13,6 +14,8 @@ def main() -> int:
     for module in (story, faults, crowd, docker, serving, engines, limits, reading, training):
         module.add_to(commands)
     options = parser.parse_args()
+    # Like Ctrl-C: the servers that are being measured end with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     held: bool = options.command(options)
     return 0 if held else 1
 

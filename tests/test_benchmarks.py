@@ -2,7 +2,10 @@
 
 import asyncio
 import py_compile
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,9 @@ from app.http.uploads import File, parse_many
 from benchmarks import pictures, pressure, serving, wrk
 from benchmarks.measurement import Measurement, median
 from benchmarks.peer import PEERS, SOURCES
-from benchmarks.processes import Server, free_port
+from benchmarks.processes import Server, below, free_port
 from benchmarks.table import markdown
+from tests.conftest import ROOT
 
 
 def measurement(rate: float, p99: float = 2.0, errors: int = 0) -> Measurement:
@@ -97,11 +101,29 @@ def test_what_a_server_started_is_counted_and_ended_with_it(tmp_path: Path) -> N
     assert not runs(orphan)
 
 
+def serves(pid: int) -> bool:
+    try:
+        return b"\0app\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_told_to_end_it_leaves_no_server_behind() -> None:
+    command = [sys.executable, "-m", "benchmarks", "limits", "--only", "start"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        while not (started := [pid for pid in below(running.pid) if serves(pid)]):
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.terminate()
+        assert running.wait(60) == 128 + signal.SIGTERM
+    assert not any(runs(pid) for pid in started)
 
 
 def test_a_server_that_ends_says_why(tmp_path: Path) -> None:
