@@ -17,6 +17,7 @@ from benchmarks.peer import PEERS, SOURCES
 from benchmarks.processes import Server, below, free_port
 from benchmarks.table import markdown
 from tests.conftest import ROOT
+from tests.test_processes import listens
 
 
 def measurement(rate: float, p99: float = 2.0, errors: int = 0) -> Measurement:
@@ -101,13 +102,6 @@ def test_what_a_server_started_is_counted_and_ended_with_it(tmp_path: Path) -> N
     assert not runs(orphan)
 
 
-def serves(pid: int) -> bool:
-    try:
-        return b"\0app\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
 def runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -118,7 +112,7 @@ def runs(pid: int) -> bool:
 def test_told_to_end_it_leaves_no_server_behind() -> None:
     command = [sys.executable, "-m", "benchmarks", "limits", "--only", "start"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        while not (started := [pid for pid in below(running.pid) if serves(pid)]):
+        while not any(map(listens, started := below(running.pid))):
             assert running.poll() is None
             time.sleep(0.01)
         running.terminate()

@@ -32,13 +32,13 @@ def await_children(pid: int, *others_than: int) -> list[int]:
     """The process ids of both, once both listen."""
     for _ in range(600):
         found = children(pid)
-        if len(found) == 2 and not {*found} & {*others_than} and all(_serves(child) for child in found):
+        if len(found) == 2 and not {*found} & {*others_than} and all(listens(child) for child in found):
             return found
         time.sleep(0.05)
     raise AssertionError(found)
 
 
-def _serves(pid: int) -> bool:
+def listens(pid: int) -> bool:
     with contextlib.suppress(FileNotFoundError):  # it ended
         return bool(_sockets(pid, _LISTENS))
     return False
