@@ -1,6 +1,7 @@
 """The database: its tables, its connections, and what becomes of a call when it does not answer."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -23,6 +24,8 @@ HEAD = "0001"  # the newest migration; a test compares it with the files
 _WRITER = 0x44494749
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+BUSY_SECONDS = 5  # so long one waits for those who write to an SQLite file
 
 # Seconds after which a server that says nothing at all counts as away. A statement that is only slow is ended by the
 # server itself before (see _options).
@@ -257,7 +260,7 @@ def _reason(error: Exception) -> str:
 
 def _options(url: sa.URL) -> dict[str, Any]:
     if url.drivername.startswith("sqlite"):
-        return {"connect_args": {"check_same_thread": False, "timeout": 5}}
+        return {"connect_args": {"check_same_thread": False, "timeout": BUSY_SECONDS}}
     # A database that is away must not hold requests up: each step has a limit, in seconds or milliseconds.
     limits = "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
     return {
@@ -298,8 +301,19 @@ def _connect_impatiently(dialect: Any, record: Any, arguments: Any, options: dic
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where sqlite3 guesses
-    for pragma in ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    # Kept in the file by whoever opens it first. SQLite refuses this at once while another is about to write or to do
+    # the same: of two who had begun to, neither could wait for the other.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -28,6 +28,19 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+def test_a_new_file_that_another_process_is_about_to_write_is_waited_for(tmp_path: Path) -> None:
+    """SQLite lets nobody wait for that who changes the kind of its journal, as the first of them do."""
+    file = tmp_path / "digits.db"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.3, other.rollback)
+        timer.start()
+        base = Database(f"sqlite:///{file}")
+        base.migrate()
+        base.close()
+        timer.join()
+
+
 def test_a_server_that_never_answers_holds_up_none_for_the_others(silent: int) -> None:
     base = Database(f"postgresql://digits@127.0.0.1:{silent}/digits")
     jobs = Jobs(base, 60)
