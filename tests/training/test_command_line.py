@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,20 +57,20 @@ def run(folder: Path, *arguments: str | Path, status: int = 0, **more: str) -> s
     return done.stdout
 
 
-def run_here(folder: Path, *arguments: str | Path, status: int = 0) -> str:
+def run_here(folder: Path, *arguments: str | Path, status: int = 0, **more: str) -> str:
     """The same in this process, which has imported what takes another some seconds."""
     output = io.StringIO()
-    assert main_here(folder, [*map(str, arguments)], output, output) == status, output.getvalue()
+    assert main_here(folder, [*map(str, arguments)], output, output, **more) == status, output.getvalue()
     return output.getvalue()
 
 
-def main_here(folder: Path, arguments: list[str], output: TextIO, errors: TextIO) -> int:
+def main_here(folder: Path, arguments: list[str], output: TextIO, errors: TextIO, **more: str) -> int:
     """Run a command in this process and a folder; its status."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         with (
             contextlib.chdir(folder),
-            mock.patch.dict(os.environ, environment(), clear=True),
+            mock.patch.dict(os.environ, environment(**more), clear=True),
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(errors),
         ):
@@ -120,13 +121,21 @@ def test_evaluate_measures_the_same_again(trained: Path, small_data: Path) -> No
     assert "on test" in run_here(trained, "evaluate", "1", "--data", small_data, "--no-verify", "--split", "test")
 
 
-def test_export_and_activate(trained: Path, small_data: Path) -> None:
+def test_export_and_activate(trained: Path, small_data: Path, tmp_path: Path) -> None:
     file = trained / "models/digits/1/model.keras"
-    output = run_here(trained, "export", file, "--data", small_data, "--no-verify", "--models", "other/digits")
+    arguments = ["export", file, "--data", small_data, "--no-verify", "--models", "other/digits"]
+    # The converter that writes the graph would tell its makers, over the network, and note at home who we are.
+    with socket.create_server(("127.0.0.1", 0)) as everybody:
+        proxy = f"http://127.0.0.1:{everybody.getsockname()[1]}"
+        output = run(trained, *arguments, https_proxy=proxy, HTTPS_PROXY=proxy, HOME=str(tmp_path), CI="")
+        everybody.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            everybody.accept()
+    assert not (tmp_path / "intel").exists()
     assert "published as version 1" in output
     assert "test: " in output
     assert "nowhere" in run_here(trained, "export", file, "--data", "nowhere", status=2)
-    output = run(trained, "export", file, "--models", "other/digits", **OFFLINE, HOME=str(trained / "nobody"))
+    output = run_here(trained, "export", file, "--models", "other/digits", **OFFLINE, HOME=str(trained / "nobody"))
     assert "not measured" in output
     assert "version 1 still serves" in output
     run_here(trained, "activate", "2", "--models", "other/digits")
