@@ -10,7 +10,16 @@ import pytest
 
 from app.database import Database
 from app.retraining.jobs import Jobs, JobStatus
-from tests.conftest import AUTHORISED, Start
+from tests.conftest import AUTHORISED, Start, _servers
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Without a worker, for calls that are refused and leave it as it was."""
+    servers = _servers(tmp_path_factory.mktemp("refusing"))
+    with httpx.Client(base_url=next(servers)(DIGITS_WORKER="external").url, headers=AUTHORISED, timeout=30) as client:
+        yield client
+    next(servers, None)
 
 
 @pytest.fixture
@@ -67,11 +76,11 @@ def test_with_feedback_it_starts_from_the_version_that_serves(service: httpx.Cli
         (b'{"recipe": "default", "start": "current"}', "leave it out"),
     ],
 )
-def test_what_cannot_be_asked_for(service: httpx.Client, body: bytes, word: str) -> None:
-    reply = service.post("/retrain", content=body)
+def test_what_cannot_be_asked_for(refusing: httpx.Client, body: bytes, word: str) -> None:
+    reply = refusing.post("/retrain", content=body)
     assert reply.status_code == 422
     assert word in reply.json()["detail"]
-    assert service.get("/jobs").json() == {"jobs": []}
+    assert refusing.get("/jobs").json() == {"jobs": []}
 
 
 def test_the_same_key_at_once_is_one_job(service: httpx.Client) -> None:
@@ -88,12 +97,12 @@ def test_the_same_key_at_once_is_one_job(service: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * 201])
-def test_a_key_that_is_none(service: httpx.Client, key: str) -> None:
+def test_a_key_that_is_none(refusing: httpx.Client, key: str) -> None:
     """All who send an empty one would share a job."""
-    reply = service.post("/retrain", headers={"Idempotency-Key": key})
+    reply = refusing.post("/retrain", headers={"Idempotency-Key": key})
     assert reply.status_code == 422
     assert "idempotency-key" in reply.json()["detail"]
-    assert service.get("/jobs").json() == {"jobs": []}
+    assert refusing.get("/jobs").json() == {"jobs": []}
 
 
 def test_a_full_queue(service: httpx.Client) -> None:
@@ -124,8 +133,8 @@ def test_cancelling(service: httpx.Client, jobs: Jobs) -> None:
         lambda client: client.delete("/jobs/1", headers={"authorization": "Bearer wrong"}),
     ],
 )
-def test_it_needs_the_token(service: httpx.Client, call: Callable[[httpx.Client], httpx.Response]) -> None:
-    reply = call(service)
+def test_it_needs_the_token(refusing: httpx.Client, call: Callable[[httpx.Client], httpx.Response]) -> None:
+    reply = call(refusing)
     assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
 
 
@@ -159,8 +168,8 @@ def test_a_key_gives_its_job_also_when_nobody_can_train_any_more(service: httpx.
     assert service.post("/retrain", headers=key, json={"epochs": 1}).status_code == 422
 
 
-def test_settings_that_are_too_long(service: httpx.Client) -> None:
-    reply = service.post("/retrain", content=b" " * 70_000)
+def test_settings_that_are_too_long(refusing: httpx.Client) -> None:
+    reply = refusing.post("/retrain", content=b" " * 70_000)
     assert (reply.status_code, "images" in reply.json()["detail"]) == (413, False)
 
 

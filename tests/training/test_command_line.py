@@ -28,7 +28,7 @@ from training.__main__ import main
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 
 # So many that a training can be killed long before it ends; each takes a tenth of a second.
-EPOCHS = 24
+EPOCHS = 12
 
 
 def command(*arguments: str | Path) -> list[str]:

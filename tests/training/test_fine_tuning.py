@@ -80,11 +80,10 @@ def test_a_scout_learns_on_with_its_network(digits: Digits, tmp_path: Path) -> N
         weights: list[NDArray[np.float32]] = keras.saving.load_model(path / versions.SCOUT).get_weights()
         return weights
 
-    for rate, moves in ((0.0, False), (0.1, True)):
-        on = dataclasses.replace(recipe, optimiser=recipes.Optimiser("SGD", rate=rate))
-        made = candidate.produce(on, digits, tmp_path / str(rate), start=parent, **known)
-        pairs = zip(scout(made), scout(parent.path), strict=True)
-        assert any(not np.array_equal(after, before) for after, before in pairs) == moves
+    on = dataclasses.replace(recipe, optimiser=recipes.Optimiser("SGD", rate=1e-5))
+    made = candidate.produce(on, digits, tmp_path / "on", start=parent, **known)
+    moved = max(np.abs(a - b).max() for a, b in zip(scout(made), scout(parent.path), strict=True))
+    assert 0 < moved < 1e-4  # it began where its parent's had ended
 
 
 def test_a_staged_candidate_and_what_its_card_says(folder: Path, small_data: Path, digits: Digits) -> None:

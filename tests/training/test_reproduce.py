@@ -41,6 +41,7 @@ def test_the_command(small_data: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert card.metrics["test"].nll == variant["outcomes"][0]["test"]["nll"]
     assert card.epochs == 2
     # What is done is not done again, and more epochs go on from there.
+    monkeypatch.setitem(ARTICLES, "hello-dense", dataclasses.replace(ARTICLES["hello-dense"], seeds=1))
     further = run_here(tmp_path, *arguments[:-1], "3")
     assert "epoch 3/3" in further
     assert "epoch 2/" not in further
