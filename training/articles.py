@@ -23,7 +23,8 @@ class Article:
 
     seeds: how many networks are trained of each variant. training_images: measure those too, since the claim is
     of them. first_ten: show the answers to the first ten test images. folds: cross-validate its first variant.
-    leaking: do that also the article's way, with one network through all folds.
+    leaking: do that also the article's way, with one network through all folds. claimed: the share of the test images
+    of which the page tells after which epoch a single network came to it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Article:
     first_ten: bool = False
     folds: int = 0
     leaking: bool = False
+    claimed: float | None = None
 
 
 def _as_it_is(name: str) -> tuple[Variant, ...]:
@@ -60,9 +62,11 @@ _ALL = (
         "seven-conv",
         "Introduction to Deep Learning with Computer Vision — MNIST Handwritten digit recognition hands-on (2019)",
         "about 99.2 % of the test images",
-        "25,348,362 parameters for ten digits. The two networks that ship with Digits have 474,196.",
+        "25,348,362 parameters for ten digits. The three networks that ship with Digits have 523,886. In "
+        "mixed_bfloat16 another run of ten epochs ended at 99.04 %, and was at 99.15 % at best.",
         _as_it_is("seven-conv"),
         seeds=1,
+        claimed=0.992,
     ),
     Article(
         "dense-512",

@@ -214,7 +214,7 @@ def _section(article: Article, found: dict[str, Any]) -> str:
             cells.append(_spread([outcome[split]["nll"] for outcome in outcomes], 4, ""))
         lines.append(f"| {' | '.join([*cells, _duration([outcome['seconds'] for outcome in outcomes])])} |")
         if done != meant or len(outcomes) == 1:  # one figure alone says little
-            notes.append(_by_epoch(outcomes[0]["test_accuracies"]))
+            notes.append(_by_epoch(outcomes[0]["test_accuracies"], article.claimed))
     lines += ["", *notes]
     outcome = found["variants"][0]["outcomes"][0]
     lines.append(f"`{found['command']}`, in {outcome['precision']}, {found['machine']}.\n")
@@ -229,9 +229,13 @@ def _section(article: Article, found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _by_epoch(accuracies: list[float]) -> str:
+def _by_epoch(accuracies: list[float], claimed: float | None) -> str:
     listed = ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
-    return f"Test accuracy after each epoch: {listed}.\n"
+    told = f"Test accuracy after each epoch: {listed}."
+    if claimed is not None:
+        first = next((epoch for epoch, found in enumerate(accuracies, start=1) if found >= claimed), None)
+        told += f" It came to {claimed:.1%} " + (f"after epoch {first}." if first else "after none of them.")
+    return f"{told}\n"
 
 
 def _folds(article: Article, folds: dict[str, list[float]]) -> list[str]:

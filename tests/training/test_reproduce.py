@@ -101,6 +101,13 @@ def test_the_page_is_what_its_figures_say(tmp_path: Path) -> None:
         assert (kept / picture).exists()
 
 
+def test_the_page_says_when_one_network_came_to_its_claim() -> None:
+    accuracies = [0.9912, 0.9921, 0.9905]
+    assert "99.21%, 99.05%. It came to 99.2% after epoch 2." in reproduce._by_epoch(accuracies, 0.992)
+    assert "after none of them" in reproduce._by_epoch(accuracies, 0.995)
+    assert "came to" not in reproduce._by_epoch(accuracies, None)
+
+
 def test_the_claims_are_reached() -> None:
     """What was measured on the real MNIST; the figures are written by the command alone."""
 
