@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT, TOKEN
-from tests.training.test_command_line import run, run_here
+from tests.training.test_command_line import run_here
 from training import versions
 
 README = (ROOT / "README.md").read_text()
@@ -105,8 +106,10 @@ def test_training_commands(small_data: Path, tmp_path: Path) -> None:
         learns_nothing = {"activate", "look", "describe", "--format"} & set(words)
         more = [] if learns_nothing else ["--data", str(small_data), "--no-verify"]
         more += ["--epochs", "1"] if {"fit", "crossval"} & set(words) else []
-        # What the runtimes of the formats warn of in a test is an error.
-        (run if "--format" in words else run_here)(tmp_path, *words, *more)
+        with warnings.catch_warnings():
+            if "--format" in words:  # the exporters and runtimes of others warn of each other's versions
+                warnings.simplefilter("ignore")
+            run_here(tmp_path, *words, *more)
     assert versions.numbers(tmp_path / "models/digits")
 
 

@@ -133,7 +133,8 @@ def test_an_empty_database_that_comes_in_place_of_the_one_before(base: Database)
     assert jobs.newest(1, None) == []
 
 
-def test_reading_waits_for_no_writer_after_a_write_that_failed(tmp_path: Path) -> None:
+def test_reading_waits_for_no_writer_after_a_write_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 1)
     file = tmp_path / "digits.db"
     jobs = Jobs(Database(f"sqlite:///{file}"), 60)
     jobs.submit(Request("scratch"), {}, None, 10)

@@ -57,20 +57,20 @@ def run(folder: Path, *arguments: str | Path, status: int = 0, **more: str) -> s
     return done.stdout
 
 
-def run_here(folder: Path, *arguments: str | Path, status: int = 0, **more: str) -> str:
+def run_here(folder: Path, *arguments: str | Path, status: int = 0) -> str:
     """The same in this process, which has imported what takes another some seconds."""
     output = io.StringIO()
-    assert main_here(folder, [*map(str, arguments)], output, output, **more) == status, output.getvalue()
+    assert main_here(folder, [*map(str, arguments)], output, output) == status, output.getvalue()
     return output.getvalue()
 
 
-def main_here(folder: Path, arguments: list[str], output: TextIO, errors: TextIO, **more: str) -> int:
+def main_here(folder: Path, arguments: list[str], output: TextIO, errors: TextIO) -> int:
     """Run a command in this process and a folder; its status."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         with (
             contextlib.chdir(folder),
-            mock.patch.dict(os.environ, environment(**more), clear=True),
+            mock.patch.dict(os.environ, environment(), clear=True),
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(errors),
         ):
@@ -135,7 +135,7 @@ def test_export_and_activate(trained: Path, small_data: Path, tmp_path: Path) ->
     assert "published as version 1" in output
     assert "test: " in output
     assert "nowhere" in run_here(trained, "export", file, "--data", "nowhere", status=2)
-    output = run_here(trained, "export", file, "--models", "other/digits", **OFFLINE, HOME=str(trained / "nobody"))
+    output = run(trained, "export", file, "--models", "other/digits", **OFFLINE, HOME=str(trained / "nobody"))
     assert "not measured" in output
     assert "version 1 still serves" in output
     run_here(trained, "activate", "2", "--models", "other/digits")
