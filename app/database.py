@@ -301,7 +301,7 @@ def _connect_impatiently(dialect: Any, record: Any, arguments: Any, options: dic
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where sqlite3 guesses
-    for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     # Kept in the file by whoever opens it first. SQLite refuses this at once while another is about to write or to do
     # the same: of two who had begun to, neither could wait for the other.

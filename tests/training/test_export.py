@@ -107,7 +107,8 @@ def test_what_is_no_keras_file(tmp_path: Path) -> None:
             export.adopt(tmp_path / name)
 
 
-@pytest.mark.parametrize(("policy", "softmax"), [("mixed_float16", "float32"), ("mixed_bfloat16", None)])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("softmax", ["float32", None])
 def test_a_network_trained_in_mixed_precision_serves_in_float32(
     tmp_path: Path, policy: str, softmax: str | None
 ) -> None:
