@@ -1,85 +1,131 @@
-"""The service as a program: ``python -m app``. Told to end, it answers all that was sent and leaves with status 0.
-
-What serves is imported only where it serves: the process that starts the others should not make them wait.
-"""
+"""The service as a program: ``python -m app``."""
 
 import argparse
-import errno
-import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from typing import Any
 
 from app import logs
-from app.allowance import cores, memory
-from app.dealing import Seat, Table
-from app.processes import Processes
-from training.tether import tie
+from app.resources import cores, memory
 
-# No processes, memory or files are left: nothing that another address would mend.
-_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+# Bytes that a server process takes: two versions while one takes the other's place, and one very large picture.
+PROCESS_BYTES = 400 * 2**20
 
-# Bytes that a server process may come to take, with large pictures and a second version that is about to serve.
-_PROCESS = 200 * 2**20
+# Container platforms kill a service ten seconds after SIGTERM, as a rule. uvicorn takes another second or two.
+STOP_SECONDS = 7
+
+BACKLOG = 2048
+
+_log = logging.getLogger("digits")
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
-    # The first process of a container does not even hear signals that it does not handle.
-    # Nothing is served yet that could be lost, and an exception raised in the import of the runtime ends as an error
-    # of that import, with status 1.
+    """Serve until SIGTERM or SIGINT, and leave with status 0."""
+    # Nothing is lost before uvicorn serves, nor when it sends itself the signal once more after the last reply. An
+    # exception would end as a failed import.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     options = _options()
-    if options.parent is not None:
-        tie(options.parent)
     logs.configure()
-    # numpy would spread a product over threads that wait in a loop for each other, on cores that others want: with 256
-    # pictures looked at together, not 128, less than half as many a second were answered.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if options.seed:
-        _seed(options.seed)
-    if options.workers == 1 or options.listener is not None:
-        gc.disable()  # until what answers predictions is imported, see app/server.py
-        from app.main import begin
+    if error := _prepare(options):
+        _log.critical(error)
+        sys.exit(1)
+    import uvicorn
 
-        app = begin()
-        from app.server import serve  # while the version is being loaded
+    from app.settings import Settings
 
-        seat = Seat(Table.parse(options.table), options.place) if options.table else None
-        serve(app, options.host, options.port, options.listener, seat)
-    else:
-        sys.exit(_serve_from_many(options))
-
-
-def _serve_from_many(options: argparse.Namespace) -> int:
-    """In processes that share the cores, and the counts that /metrics tells."""
-    os.environ.setdefault("DIGITS_THREADS", str(max(1, cores() // options.workers)))
+    settings = Settings.from_environment()
+    server: dict[str, Any] = {
+        "factory": True,
+        "http": "app.protocol:HttpProtocol",
+        "log_config": None,
+        "server_header": False,
+        "backlog": BACKLOG,
+        "limit_concurrency": settings.max_connections,
+        "timeout_keep_alive": settings.keep_alive,
+        "timeout_graceful_shutdown": STOP_SECONDS,
+    }
+    listener = _listen(options.host, options.port)
+    if options.workers == 1:
+        listener.close()
+        uvicorn.run("app.main:create_app", host=options.host, port=options.port, **server)
+        return
+    if not os.environ.get("DIGITS_THREADS"):
+        os.environ["DIGITS_THREADS"] = str(max(1, cores() // options.workers))
     with tempfile.TemporaryDirectory(prefix="digits-metrics-") as metrics:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
-        processes = Processes(options.host, options.port, options.workers, _serve_at, _forget)
-        try:
-            return processes.run()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            advice = "" if error.errno in _SCARCE else "; choose another --host or --port"
-            logging.getLogger("digits").critical(f"{options.host}:{options.port}: {reason}{advice}")
-            return 1
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", metrics)
+        stopping = _close_on_stop(listener)
+        uvicorn.run("app.main:create_app", fd=listener.fileno(), workers=options.workers, **server)
+    if not stopping.is_set():  # a server process could not start, and said why
+        sys.exit(1)
 
 
-def _serve_at(place: int, table: Table, listener: int) -> list[str]:
-    """The command of one of them."""
-    command = [sys.executable, "-m", "app", "--parent", str(os.getpid()), "--listener", str(listener)]
-    return [*command, "--table", str(table), "--place", str(place)]
+def _prepare(options: argparse.Namespace) -> str | None:
+    """Check all that the operator may have to mend before any server process starts. Returns what is wrong."""
+    from pydantic import ValidationError
+
+    from app.settings import Settings, faults
+    from training import versions
+
+    try:
+        settings = Settings.from_environment()
+        if options.seed and versions.seed(options.seed, settings.models):
+            _log.info("there was no version yet; the one that ships will serve")
+        versions.verify(settings.models / str(versions.current(settings.models)))
+    except ValidationError as error:
+        return faults(error)
+    except versions.VersionError as error:
+        return str(error)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return f"{error.filename}: {reason}; let the service write the models' folder"
+    return None
 
 
-def _forget(pid: int) -> None:
-    """What a process that is no more told of its state is no longer so; what it counted stays."""
-    from prometheus_client.multiprocess import mark_process_dead
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address, or one line and status 1."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # given as a descriptor, uvicorn takes it for a file
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        _log.critical(f"{host}:{port}: {reason}; choose another --host or --port")
+        sys.exit(1)
+    return listener
 
-    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+def _close_on_stop(listener: socket.socket) -> threading.Event:
+    """Refuse new connections as soon as a signal to stop comes.
+
+    uvicorn's supervisor keeps the socket until its last process has left. Clients that connect meanwhile would wait,
+    only to be reset.
+
+    Returns:
+        An event that is set when the signal has come.
+    """
+    stopping = threading.Event()
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)  # uvicorn sets the handlers themselves
+
+    def wait() -> None:
+        with reader, writer:
+            while reader.recv(1)[0] not in (signal.SIGTERM, signal.SIGINT):
+                pass
+            stopping.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            signal.pause()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return stopping
 
 
 def _options() -> argparse.Namespace:
@@ -88,12 +134,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
     most = "one for each core for which there is memory, %(default)s"
     parser.add_argument("--workers", type=_count, default=_workers(), help=f"server processes; default: {most}")
-    # Of one of several processes: the one that started it, the descriptor to serve on, what they share and its place
-    # there.
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--table", help=argparse.SUPPRESS)
-    parser.add_argument("--place", type=int, help=argparse.SUPPRESS)
     parser.add_argument(
         "--seed", type=Path, metavar="FOLDER", help="where DIGITS_MODELS has no version yet, begin with this folder's"
     )
@@ -102,7 +142,7 @@ def _options() -> argparse.Namespace:
 
 def _workers() -> int:
     """Server processes that fit here. In a container's memory fewer may than it has cores."""
-    return max(1, int(min(cores(), memory() // _PROCESS)))
+    return max(1, int(min(cores(), memory() // PROCESS_BYTES)))
 
 
 def _port(text: str) -> int:
@@ -115,28 +155,6 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError("expected 1 or more")
     return int(text)
-
-
-def _seed(shipped: Path) -> None:
-    """Fill an empty folder of versions, or end with one line and status 1."""
-    from pydantic import ValidationError
-
-    from app.settings import Settings
-    from training import versions
-
-    log = logging.getLogger("digits")
-    try:
-        if versions.seed(shipped, Settings.from_environment().models):
-            log.info("there was no version yet; the one that ships will serve")
-    except ValidationError:
-        return  # told when the service is made
-    except versions.VersionError as error:
-        log.critical(str(error))
-        sys.exit(1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        log.critical(f"{error.filename}: {reason}; let the service write the models' folder")
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 DigitsError
   RequestError                  what was sent cannot be understood
+    MalformedRequest            no HTTP request that can be answered
+    HeadTooLarge                its headers do not end
     MalformedBody               a field is missing, of the wrong shape or out of range
     MalformedParameter          of the query
     BodyTooLarge
     Stalled                     the rest of the body does not come
     BatchTooLarge
     UnsupportedMediaType        the body is of a type that carries no image
+    UnsupportedEncoding         the body is compressed, or a part of another
     Unauthorized                the admin token is missing or wrong
   ImageError                    one image cannot be read; in a batch the others can
     NotAnImage                  no image at all, cut short or corrupt
@@ -30,8 +33,10 @@ DigitsError
   Busy                          more is asked than the service can do
     Overloaded                  as much waits as may
     TooLate                     it waited until its deadline
+  Stopping                      the service was told to stop
   StartError                    a setting with which the service cannot start
   DatabaseUnavailable           what needs the database has to wait; predictions do not
+    StorageFull                 nothing can be written; what is there can be read
 """
 
 
@@ -41,6 +46,14 @@ class DigitsError(Exception):
 
 class RequestError(DigitsError):
     """What was sent cannot be understood."""
+
+
+class MalformedRequest(RequestError):
+    """What came is no HTTP request that can be answered."""
+
+
+class HeadTooLarge(RequestError):
+    """The head of the request does not end within the limit."""
 
 
 class MalformedBody(RequestError):
@@ -65,6 +78,10 @@ class BatchTooLarge(RequestError):
 
 class UnsupportedMediaType(RequestError):
     """The body is of a type that carries no image."""
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed, or only a part of another; it would be misread."""
 
 
 class Unauthorized(RequestError):
@@ -161,9 +178,20 @@ class TooLate(Busy):
         super().__init__("there was too much to do to answer in time; try again in a moment")
 
 
+class Stopping(DigitsError):
+    """The service was told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; ask another one, or try again when it has started")
+
+
 class StartError(DigitsError):
     """A setting with which the service cannot start."""
 
 
 class DatabaseUnavailable(DigitsError):
     """The database does not answer; the text is for the log."""
+
+
+class StorageFull(DatabaseUnavailable):
+    """There is no room on the disk of the database; the text is for the log."""

@@ -6,9 +6,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from app.allowance import cores
+from app.resources import cores
 
 PREFIX = "DIGITS_"
+
+MIN_TOKEN_LENGTH = 8  # characters
 
 
 class Settings(BaseModel):
@@ -30,6 +32,11 @@ class Settings(BaseModel):
         gt=0,
         description="Seconds that a prediction may wait to be decoded, and then for the network; beyond, 504.",
     )
+    max_connections: int = Field(default=2000, ge=1, description="Most connections to one process; beyond, 503.")
+    keep_alive: int = Field(default=75, ge=1, description="Seconds for which a connection that is not used stays open.")
+    cors_origins: str = Field(
+        default="", description="Origins whose pages may call, such as https://example.org, or * for all."
+    )
     threads: int = Field(
         default_factory=cores, ge=1, le=1024, description="Threads for inference, and for decoding; default: cores."
     )
@@ -37,7 +44,9 @@ class Settings(BaseModel):
         default=Path("state"), description="Folder of the database, the running jobs and the admin token."
     )
     admin_token: SecretStr | None = Field(
-        default=None, min_length=8, description="What calls that change something must bring; default: one is made."
+        default=None,
+        min_length=MIN_TOKEN_LENGTH,
+        description="What calls that change something must bring; default: one is made.",
     )
 
     database_url: SecretStr | None = Field(
@@ -58,9 +67,9 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Raises ValidationError."""
-        variables = {name: f"{PREFIX}{name.upper()}" for name in cls.model_fields}
-        return cls.model_validate({name: os.environ[key] for name, key in variables.items() if key in os.environ})
+        """Read the variables; one that is empty counts as not set. Raises ValidationError."""
+        variables = {name: os.environ.get(f"{PREFIX}{name.upper()}", "") for name in cls.model_fields}
+        return cls.model_validate({name: value for name, value in variables.items() if value.strip()})
 
     def database(self) -> str:
         """The database's URL."""

@@ -1,9 +1,7 @@
-"""One network in one runtime, behind a small interface."""
+"""One network in OpenVINO."""
 
 import functools
 import hashlib
-import sys
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,46 +11,20 @@ from numpy.typing import NDArray
 from app.errors import ModelError
 from training.versions import GRAPH, KERAS, WEIGHTS, Version
 
-_CONVERTER = "openvino.tools.ovc"
-
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
 
 
-class Engine(ABC):
-    """A network ready to run. Not for use by two threads at once.
-
-    One that looks twice at some images can be asked step by step: a glance at all, and those of which it is unsure one
-    by one.
-    """
-
-    @abstractmethod
-    def predict(self, images: Images) -> Probabilities:
-        """uint8 (n, 28, 28), ground 0 and ink up to 255, to float32 (n, 10) softmax probabilities."""
-
-    def glance(self, images: Images) -> Probabilities:
-        """The same without a second look."""
-        return self.predict(images)
-
-    def unsure(self, glance: Probabilities) -> list[int]:
-        """Places of the answers that want a second look."""
-        return []
-
-    def look_again(self, image: Images) -> Probabilities:
-        """The answer for an image, (28, 28), that wants a second look: (10,)."""
-        answer: Probabilities = self.predict(image[None])[0]
-        return answer
-
-
 class Graph:
-    """A version's network as the runtime reads it from its files, of which several engines may be made."""
+    """The network of a version as OpenVINO reads it from the version's files; several engines can be made of it."""
 
     def __init__(self, version: Version) -> None:
-        """Raises ModelError when the graph was not made from this ``model.keras`` or cannot be loaded.
+        """Read the files once, compare their bytes with the digests of the card, and parse these very bytes.
 
-        The files are read once, and it is these bytes that are compared with their digests and run. So nothing
-        that happens to the files meanwhile, or afterwards, can get into what serves; given paths, the runtime
-        would map the weights instead of reading them.
+        OpenVINO would map the weights from a path, so a file that changes later would change what serves.
+
+        Raises:
+            ModelError: The graph was not made from this ``model.keras``, or it cannot be parsed.
         """
         self.card, self.path = version.card, version.path / GRAPH
         try:
@@ -65,9 +37,11 @@ class Graph:
                 f"{self.path}: it was made from another {KERAS}; make it again with `python -m training export`"
             )
 
-    def giving(self, output: str | None) -> Any:
-        """The part of it that gives one of its outputs, FIRST_OUTPUT or SCOUT_OUTPUT; the version's answer with None,
-        and where it has no such output.
+    def part(self, output: str | None) -> Any:
+        """The part of the graph that computes one output.
+
+        Args:
+            output: FIRST_OUTPUT or SCOUT_OUTPUT. The whole version where it is None or the graph has no such output.
         """
         import openvino
 
@@ -76,68 +50,73 @@ class Graph:
         return openvino.Model([named.get(output, answer)], self._graph.get_parameters())
 
 
-class OpenVinoEngine(Engine):
-    """A version's network in OpenVINO on the CPU, as exact as its file has it: in float32, or in part in 8 bits.
+class OpenVinoEngine:
+    """A network that is ready to run on the CPU. Not for use by two threads at once.
 
-    The runtime's own choice on recent processors is bfloat16, which makes the same image score differently on another
-    machine, by 1e-3 and more. Whole numbers of 8 bits give the same everywhere, but for 3e-4 at most where a processor
-    has no instructions for them (AVX2, and AVX-512 without VNNI).
+    It computes in float32, or in int8 where its file says so. OpenVINO's own choice on recent processors is bfloat16,
+    which changes probabilities by 1e-3 and more from one machine to another.
     """
 
-    # Each new batch size costs the runtime a preparation of a millisecond and more. These are all prepared at the
-    # start, so that no run is padded. On a core without matrix units an image costs the same in a batch of 8 as in
-    # one of 64, and one run of 16 is as long as a lone image should have to wait.
-    MOST = 16
+    # Each new batch size costs OpenVINO a millisecond and more, so they are prepared at the start. On a core without
+    # matrix units an image costs the same in a batch of 8 as in one of 64.
+    MAX_BATCH_SIZE = 16
 
     def __init__(
-        self, graph: Graph, threads: int, sizes: Iterable[int] = range(1, MOST + 1), *, output: str | None = None
+        self,
+        graph: Graph,
+        threads: int,
+        batch_sizes: Iterable[int] = range(1, MAX_BATCH_SIZE + 1),
+        *,
+        output: str | None = None,
     ) -> None:
-        """sizes: the batches that are prepared; all others are made up of these. output: not the whole version, but
-        what its first member or its scout says; in 8 bits, see ``training/quantise.py``.
+        """Compile the network and run each batch size once.
 
-        Raises ModelError when the runtime cannot prepare it.
+        Args:
+            graph: The version's network.
+            threads: Threads of one run.
+            batch_sizes: Sizes that are prepared. Others are made up of these.
+            output: See ``Graph.part``.
+
+        Raises:
+            ModelError: OpenVINO cannot compile it, or it does not give ten probabilities an image.
         """
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
-            # Pinned, the threads of every process would go to the same cores, the first ones.
-            "ENABLE_CPU_PINNING": False,
+            "ENABLE_CPU_PINNING": False,  # or the threads of every process share the first cores
         }
-        self._path = graph.path
         try:
-            self._compiled = runtime().compile_model(graph.giving(output), "CPU", options)
-            self._runs = {size: self._prepare(size) for size in sizes}
-        except RuntimeError as error:
-            raise ModelError(f"{self._path}: {_last_line(error)}") from None
-
-    def warm(self) -> None:
-        """Run every batch size once, so that no request pays for preparing it.
-
-        Raises ModelError when what comes out is not ten probabilities an image.
-        """
-        for size in self._runs:
-            try:
+            self._compiled = runtime().compile_model(graph.part(output), "CPU", options)
+            self._requests = {size: self._request(size) for size in batch_sizes}
+            for size in self._requests:
                 probabilities = self.predict(np.zeros((size, 28, 28), np.uint8))
-            except RuntimeError as error:
-                raise ModelError(f"{self._path}: {_last_line(error)}") from None
-            if probabilities.shape != (size, 10) or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
-                raise ModelError(f"{self._path}: it does not give ten probabilities an image")
+                if probabilities.shape != (size, 10) or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+                    raise ModelError(f"{graph.path}: it does not give ten probabilities an image")
+        except RuntimeError as error:
+            raise ModelError(f"{graph.path}: {_last_line(error)}") from None
 
     def predict(self, images: Images) -> Probabilities:
-        """See Engine. Takes any number of images that the sizes can make up, the largest first."""
-        if len(images) in self._runs:
+        """Compute the probabilities of images.
+
+        Args:
+            images: uint8 (n, 28, 28), background 0, foreground up to 255.
+
+        Returns:
+            float32 (n, 10), softmax probabilities.
+        """
+        if len(images) in self._requests:
             return self._run(images)
         rows = np.empty((len(images), 10), np.float32)
         start = 0
         while start < len(images):
-            size = max(size for size in self._runs if size <= len(images) - start)
+            size = max(size for size in self._requests if size <= len(images) - start)
             rows[start : start + size] = self._run(images[start : start + size])
             start += size
         return rows
 
-    def _prepare(self, size: int) -> tuple[Any, Images]:
-        """A request for batches of this size, and the buffer that it reads."""
+    def _request(self, size: int) -> tuple[Any, Images]:
+        """An infer request for batches of this size, and the buffer that it reads."""
         import openvino
 
         buffer = np.zeros((size, 28, 28, 1), np.uint8)
@@ -146,27 +125,21 @@ class OpenVinoEngine(Engine):
         return request, buffer
 
     def _run(self, images: Images) -> Probabilities:
-        request, buffer = self._runs[len(images)]
+        request, buffer = self._requests[len(images)]
         buffer[..., 0] = images
-        probabilities: Probabilities = request.infer()[0]  # a copy: the next run writes over the runtime's own
+        probabilities: Probabilities = request.infer()[0]  # a copy: the next run overwrites OpenVINO's own
         return probabilities
 
 
 @functools.cache
 def runtime() -> Any:
-    """The runtime, once and for as long as the process lives.
+    """The only OpenVINO Core of this process. Call it first on the main thread.
 
-    It gives the thread that starts it a stack for signals and takes that away when its last user lets go. Where that
-    happens in another thread, as when a version makes way for the next, the first is left with a stack that is
-    gone, and the next signal, such as SIGTERM, ends the process with a fault of segmentation.
+    Core installs a signal stack on the thread that creates it. If another thread frees it, the next signal crashes.
     """
-    # Its converter of other programs' files, without which it does where that is missing, is most of its import.
-    missing = sys.modules.setdefault(_CONVERTER, None) is None  # type: ignore[arg-type]  # as the import system has it
-    # Imported here: this takes a twentieth of a second that tests of other parts need not spend.
+    # Imported here, because it takes a tenth of a second.
     import openvino
 
-    if missing:
-        del sys.modules[_CONVERTER]
     return openvino.Core()
 
 
@@ -182,5 +155,5 @@ def _read(version: Version, name: str) -> bytes:
 
 
 def _last_line(error: RuntimeError) -> str:
-    """The reason; the lines before it are places in the runtime's sources."""
+    """The reason. The lines before it are places in OpenVINO's sources."""
     return str(error).strip().splitlines()[-1]

@@ -131,7 +131,19 @@ class Feedback:
         ``feedback.jsonl`` has one JSON object an image, which names its two files: ``seen/<id>.png``, what the
         model saw, and ``sent/<id>``, the bytes that came, which may be left out. ``training`` reads it.
         """
-        lines = []
+        *_, count = self._written(file, sent=sent)
+        return count
+
+    def archive(self) -> Iterator[bytes]:
+        """The same archive in pieces, each of a few pictures, without a copy on the disk."""
+        pieces = _Pieces()
+        for _ in self._written(pieces, sent=True):
+            yield pieces.take()
+        yield pieces.take()
+
+    def _written(self, file: BinaryIO, *, sent: bool) -> Iterator[int]:
+        """The number of corrections written so far."""
+        lines: list[str] = []
         with zipfile.ZipFile(file, "w") as archive:  # stored: pictures are compressed already
             for kept in self._all():
                 names = {"seen": f"seen/{kept.id}.png"}
@@ -140,8 +152,9 @@ class Feedback:
                     names["sent"] = f"sent/{kept.id}"
                     archive.writestr(names["sent"], self.sent(kept.id))
                 lines.append(json.dumps(describe(kept) | names))
+                yield len(lines)
             archive.writestr("feedback.jsonl", "".join(f"{line}\n" for line in lines))
-        return len(lines)
+        yield len(lines)
 
     def save_archive(self, path: Path) -> int:
         """What training needs of it, to a file, which appears whole or not at all."""
@@ -150,6 +163,26 @@ class Feedback:
             count = self.write_archive(file, sent=False)
         temporary.replace(path)
         return count
+
+
+class _Pieces(io.RawIOBase, BinaryIO):  # type: ignore[misc]  # as zipfile asks for it
+    """A file that cannot be sought, and gives away what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._written += content
+        return len(content)
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        taken, self._written = bytes(self._written), bytearray()
+        return taken
 
 
 def describe(kept: Correction) -> dict[str, Any]:

@@ -203,6 +203,11 @@ class Jobs:
             told = [Event(row.id, row.kind, row.data, row.created) for row in found]
             return told, over and len(told) < MOST_EVENTS
 
+    def newest_event(self) -> int:
+        """The id of the newest event of any job; 0 where there is none. Raises DatabaseUnavailable."""
+        with self._base.reading() as connection:
+            return int(connection.execute(sa.select(sa.func.max(events.c.id))).scalar() or 0)
+
     def problem_of_workers(self) -> str | None:
         """Why no worker can train, where all that were seen lately say so."""
         with self._base.reading() as connection:

@@ -157,6 +157,14 @@ def read_grey(brightness: NDArray[Any]) -> Sight:
     return _read_small(_rounded(brightness))
 
 
+def read_small(pictures: Sequence[NDArray[Any]]) -> list[Sight]:
+    """The same of several, which takes less time than one by one."""
+    if len({picture.dtype for picture in pictures}) > 1:
+        pictures = [_rounded(picture) for picture in pictures]
+    found = read_plain(stack(pictures))
+    return [plain or read_grey(picture) for plain, picture in zip(found, pictures, strict=True)]
+
+
 def read_plain(brightness: NDArray[Any]) -> list[Sight | None]:
     """The same of those among (n, 28, 28) that lie as MNIST's do, found together at a fraction of the time; None of the
     others, which are for ``read_grey``.

@@ -1,0 +1,115 @@
+"""Around every request: its id, its line in the log, its metrics, and the last resort for errors."""
+
+import logging
+import os
+import re
+import time
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api import problems
+from app.errors import DigitsError, MalformedRequest
+from app.services import services_of
+
+_log = logging.getLogger("digits.access")
+
+# An id from outside goes into the log, so it must be short and plain.
+_PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+_CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client that hung up; it is logged and counted, never sent
+
+
+class AccessMiddleware:
+    """ASGI middleware that identifies, logs and counts requests.
+
+    It leaves ``request_id`` in the request's state, answers HEAD as GET without the body, takes a path with a slash at
+    its end for the one without, and refuses what ``app.protocol`` or RFC 9112 says is no request.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap an app."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        services = services_of(scope["app"])
+        given_id, hosts = b"", 0
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given_id = value
+            elif name == b"host":
+                hosts += 1
+        request_id = given_id.decode() if _PLAIN_ID.fullmatch(given_id) else os.urandom(16).hex()
+        method, path = scope["method"], scope["path"]
+        is_head = method == "HEAD"
+        state = {**scope.get("state", {}), "request_id": request_id, "head": is_head}
+        scope = {
+            **scope,
+            "state": state,
+            "method": "GET" if is_head else method,
+            "path": path.rstrip("/") or "/" if path.endswith("/") else path,
+        }
+        status, ended = 0, False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status, ended
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            else:
+                ended = not message.get("more_body", False)
+                if is_head:
+                    message["body"] = b""
+            await send(message)
+
+        refusal = _refusal(scope, state, hosts)
+        try:
+            if refusal is None:
+                await self._app(scope, receive, send_with_id)
+            else:
+                await problems.refuse(refusal, request_id)(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = _CLIENT_CLOSED_REQUEST
+        except Exception:
+            _log.exception("unexpected error", extra={"request_id": request_id})
+            if status and not ended:
+                raise  # the reply has begun: all that is left is to break the connection
+            if not ended:
+                await problems.unexpected(request_id)(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            if "refusal" in state:
+                method, path = "-", "-"
+            services.metrics.request(method, _pattern(scope), status, seconds)
+            line = {
+                "request_id": request_id,
+                "method": method,
+                "path": path,
+                "status": status,
+                "duration_ms": round(seconds * 1000, 2),
+                "version": state.get("version", services.manager.model.card.version),
+            }
+            _log.info("request", extra=line)
+
+
+def _pattern(scope: Scope) -> str:
+    """The path of the route that was found, for metrics: their number is bounded, that of paths is not."""
+    if route := scope.get("route"):
+        return str(route.path)
+    return scope["path"] if "endpoint" in scope and not scope.get("path_params") else "other"
+
+
+def _refusal(scope: Scope, state: dict[str, Any], hosts: int) -> DigitsError | None:
+    """Why a request is refused before anything looks at it, or None."""
+    if "refusal" in state:  # from app.protocol
+        refusal: DigitsError = state["refusal"]
+        return refusal
+    if hosts != 1 and scope["http_version"] == "1.1":  # RFC 9112, 3.2
+        return MalformedRequest(f"the request has {hosts} Host headers; HTTP/1.1 wants one")
+    return None

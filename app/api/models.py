@@ -1,0 +1,65 @@
+"""GET /models, GET /models/{version} and POST /models/{version}/activate."""
+
+import dataclasses
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from app.api import examples, schemas
+from app.api.auth import ADMIN
+from app.inference import manager
+from app.services import ServicesDep
+from training.card import Card
+
+router = APIRouter(tags=["models"])
+
+VersionNumber = Annotated[int, Path(ge=0, le=10**9)]
+
+
+@router.get("/models", summary="List all versions", response_model=schemas.Models)
+def list_models(services: ServicesDep) -> Any:
+    """Every version on disk with what it scored, which one serves, and what keeps another from it, if anything."""
+    number, load_error = services.manager.model.card.version, services.manager.load_error
+    models = [_summary(card, number) for card in manager.cards(services.settings.models)]
+    return {"models": models, "fault": dataclasses.asdict(load_error) if load_error else None}
+
+
+@router.get(
+    "/models/{version}",
+    summary="One version with its card",
+    response_model=schemas.ModelDetail,
+    responses=examples.failures(404, 422, 500),
+)
+def get_model(version: VersionNumber, services: ServicesDep) -> Any:
+    """A version's figures, recipe, seed, libraries, and the digests of its data and files."""
+    card = manager.card(services.settings.models, version)
+    return _summary(card, services.manager.model.card.version) | {"card": dataclasses.asdict(card)}
+
+
+@router.post(
+    "/models/{version}/activate",
+    summary="Let a version serve",
+    response_model=schemas.Model,
+    responses=examples.failures(401, 404, 409, 422, 503),
+    dependencies=[ADMIN],
+)
+async def activate(version: VersionNumber, services: ServicesDep) -> Any:
+    """Goes forward or back to a version. It is checked, loaded and warmed first; what does not load changes
+    nothing. Then it serves: in the process that answers at once, in the others within two seconds. No request fails
+    meanwhile.
+    """
+    card = await services.manager.activate(version)
+    return _summary(card, card.version)
+
+
+def _summary(card: Card, serving: int) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "version": card.version,
+        "serving": card.version == serving,
+        "created": card.created,
+        "recipe": card.recipe["name"] if card.recipe else None,
+        "parameters": card.parameters,
+        "metrics": {split: dataclasses.asdict(metrics) for split, metrics in card.metrics.items()},
+        "parent": card.parent,
+    }

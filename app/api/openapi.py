@@ -1,0 +1,45 @@
+"""The OpenAPI document: of FastAPI's routes, and of Starlette's, which FastAPI does not document by itself."""
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+
+from app.api import examples, predictions
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The document of an app, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=[*_predictions().routes, *app.routes],
+        )
+        app.openapi_schema = examples.add_replies(document)
+    return app.openapi_schema
+
+
+def _predictions() -> APIRouter:
+    """The routes of ``api.predictions`` as FastAPI's; only their documentation is used."""
+    router = APIRouter(tags=["predictions"])
+    router.add_api_route(
+        "/predict",
+        predictions.predict,
+        methods=["POST"],
+        summary="Read one digit",
+        response_class=Response,
+        openapi_extra=examples.PREDICT,
+        responses=examples.PREDICTION,
+    )
+    router.add_api_route(
+        "/predict/batch",
+        predictions.predict_batch,
+        methods=["POST"],
+        summary="Read many digits",
+        response_class=Response,
+        openapi_extra=examples.PREDICT_BATCH,
+        responses=examples.PREDICTIONS,
+    )
+    return router

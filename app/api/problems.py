@@ -1,0 +1,167 @@
+"""Every failure as application/problem+json (RFC 9457), one shape for all."""
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from app import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")  # of HTTP, that calls can be made by
+
+_log = logging.getLogger("digits")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a kind of failure looks like from outside. ``type`` is stable: programs may rely on it."""
+
+    status: int
+    slug: str
+    title: str
+
+    @property
+    def type(self) -> str:
+        return f"urn:digits:problem:{self.slug}"
+
+    def body(self, detail: str, request_id: str | None = None) -> dict[str, Any]:
+        body = {"type": self.type, "title": self.title, "status": self.status, "detail": detail}
+        return body | ({"request_id": request_id} if request_id else {})
+
+
+PROBLEMS: dict[type[errors.DigitsError], Problem] = {
+    errors.MalformedRequest: Problem(400, "malformed-request", "This is no request that can be answered"),
+    errors.HeadTooLarge: Problem(431, "head-too-large", "The head of the request is too large"),
+    errors.MalformedBody: Problem(422, "malformed-body", "The body is not as expected"),
+    errors.MalformedParameter: Problem(422, "invalid-parameter", "A parameter is not as expected"),
+    errors.BodyTooLarge: Problem(413, "body-too-large", "The body is too large"),
+    errors.Stalled: Problem(408, "stalled", "The rest of the body did not come"),
+    errors.BatchTooLarge: Problem(413, "batch-too-large", "Too many images in one call"),
+    errors.UnsupportedMediaType: Problem(415, "unsupported-media-type", "This type of body carries no image"),
+    errors.UnsupportedEncoding: Problem(415, "unsupported-encoding", "This encoding of a body is not read here"),
+    errors.Unauthorized: Problem(401, "unauthorized", "This call needs the admin token"),
+    errors.NotAnImage: Problem(422, "not-an-image", "The image cannot be read"),
+    errors.UnsupportedImage: Problem(415, "unsupported-image", "This image format is not read here"),
+    errors.TooManyPixels: Problem(413, "too-many-pixels", "The image has too many pixels"),
+    errors.BlankImage: Problem(422, "blank-image", "The image is blank"),
+    errors.SeveralDigits: Problem(422, "several-digits", "There are several digits on the image"),
+    errors.NoDigit: Problem(422, "no-digit", "No digit was recognised"),
+    errors.Unsure: Problem(422, "unsure", "The digit could be another one"),
+    errors.VersionNotFound: Problem(404, "version-not-found", "There is no such version"),
+    errors.VersionUnusable: Problem(409, "version-unusable", "This version cannot be served"),
+    errors.NotWritable: Problem(503, "models-not-writable", "The folder of the versions cannot be written"),
+    errors.JobNotFound: Problem(404, "job-not-found", "There is no such job"),
+    errors.JobOver: Problem(409, "job-over", "The job has ended"),
+    errors.QueueFull: Problem(429, "queue-full", "As many jobs wait as may"),
+    errors.CannotTrain: Problem(409, "cannot-train", "There is nothing here to train with"),
+    errors.IdempotencyKeyReused: Problem(
+        422, "idempotency-key-reused", "The Idempotency-Key was used for another request"
+    ),
+    errors.StorageFull: Problem(503, "storage-full", "There is no room left to keep anything"),
+    errors.DatabaseUnavailable: Problem(503, "database-unavailable", "The database does not answer"),
+    errors.Overloaded: Problem(503, "overloaded", "More is asked than the service can do"),
+    errors.TooLate: Problem(504, "too-late", "The answer would have come too late"),
+    errors.Stopping: Problem(503, "stopping", "The service is stopping"),
+    errors.ModelError: Problem(500, "damaged-version", "The version on disk is damaged"),
+}
+
+# When it may be worth trying again.
+RETRY_AFTER_SECONDS: dict[type[errors.DigitsError], int] = {
+    errors.QueueFull: 60,
+    errors.DatabaseUnavailable: 5,
+    errors.StorageFull: 60,
+    errors.Stopping: 5,
+    errors.Overloaded: 1,
+    errors.TooLate: 1,
+}
+
+
+def describe(error: errors.DigitsError) -> Problem:
+    """The problem for an error, or for the nearest of its base classes that has one."""
+    return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
+
+
+def response(problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        orjson.dumps(problem.body(detail, request_id)), problem.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+async def on_digits_error(request: Request, error: Exception) -> Response:
+    """Expected failures: their text was written for the user, but for a damaged version's, which names paths."""
+    assert isinstance(error, errors.DigitsError)
+    problem, detail = describe(error), str(error)
+    if problem.status >= 500 and not isinstance(error, errors.Busy | errors.Stopping):  # each has its line in the log
+        _log.error(detail, extra={"request_id": request.state.request_id})
+    if problem is PROBLEMS[errors.ModelError]:
+        detail = "the version on disk is damaged; the log of the service says which file and why"
+    if isinstance(error, errors.StorageFull):
+        detail = "there is no room on the disk of the database, so nothing was changed; predictions go on. Make room"
+    elif isinstance(error, errors.DatabaseUnavailable):
+        detail = "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
+    return response(problem, detail, request.state.request_id, _headers(error))
+
+
+def refuse(error: errors.DigitsError, request_id: str) -> Response:
+    """The reply to what is no request: the connection ends with it."""
+    return response(describe(error), str(error), request_id, _headers(error) | {"connection": "close"})
+
+
+def _headers(error: errors.DigitsError) -> dict[str, str]:
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
+    # What is still coming of a body that is refused would be read to its end, however long, to save the connection.
+    if isinstance(error, errors.BodyTooLarge | errors.Stalled | errors.Unauthorized | errors.UnsupportedEncoding):
+        headers["connection"] = "close"
+    if type(error) in RETRY_AFTER_SECONDS:
+        headers["retry-after"] = str(RETRY_AFTER_SECONDS[type(error)])
+    return headers
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """What the framework refuses: unknown paths and wrong methods."""
+    status, headers = int(getattr(error, "status_code", 500)), getattr(error, "headers", None)
+    path, method = request.url.path, request.method
+    if status == 405:  # the framework names the methods of the first route with this path alone
+        routes, scope = request.app.routes, request.scope
+        takes = [
+            known
+            for known in METHODS
+            if any(route.matches({**scope, "method": known})[0] is Match.FULL for route in routes)
+        ]
+        headers = {"allow": ", ".join(takes)}
+    detail = {
+        404: f"there is nothing at {path}; /docs lists all calls",
+        405: f"{path} does not take {method}; it takes {(headers or {}).get('allow')}",
+    }.get(status, str(getattr(error, "detail", "")))
+    return response(_generic(status), detail, request.state.request_id, headers)
+
+
+async def on_validation_error(request: Request, error: Exception) -> Response:
+    """A path or query parameter of the wrong kind."""
+    assert isinstance(error, RequestValidationError)
+    detail = "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()
+    )
+    return response(PROBLEMS[errors.MalformedParameter], detail, request.state.request_id)
+
+
+def unexpected(request_id: str) -> Response:
+    """Anything else: the log has it, the user gets the id to ask about and nothing of the inside."""
+    return response(
+        _generic(500),
+        "something went wrong inside the service; try again, and report the request id if it stays",
+        request_id,
+    )
+
+
+def _generic(status: int) -> Problem:
+    phrase = HTTPStatus(status).phrase
+    return Problem(status, phrase.lower().replace(" ", "-"), phrase)

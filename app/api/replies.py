@@ -1,0 +1,62 @@
+"""What a reply says of a picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from app.api import declining, problems
+from app.errors import DigitsError
+from app.inference.engine import Probabilities
+from app.inference.manager import LoadedModel
+from app.metrics import Metrics
+from app.vision.read import Doubt
+
+JSON = "application/json"
+
+
+def judge(
+    seen: Sequence[Doubt | None], rows: Probabilities, model: LoadedModel, metrics: Metrics
+) -> list[declining.Reason | None]:
+    """Why the answers are not accepted, which is counted; None where one is. seen, rows: a picture's each."""
+    reasons = declining.reasons(seen, rows, model.card.threshold)
+    for reason in reasons:
+        if reason:
+            metrics.declined(reason)
+    return reasons
+
+
+def readings(rows: Probabilities, reasons: Sequence[declining.Reason | None]) -> list[dict[str, Any]]:
+    """What the reply says of each picture; of all at once, which for a batch takes a third of the time."""
+    return [
+        {
+            "digit": digit,
+            "confidence": confidence,
+            "accepted": reason is None,
+            "reason": reason,
+            "probabilities": row,
+        }
+        for digit, confidence, reason, row in zip(
+            rows.argmax(axis=1).tolist(), rows.max(axis=1), reasons, rows, strict=True
+        )
+    ]
+
+
+def prediction(model: LoadedModel, reading: dict[str, Any]) -> bytes:
+    """The whole reply about one picture."""
+    return to_json(reading | {"model": model_name(model)})
+
+
+def failure(error: DigitsError) -> dict[str, Any]:
+    """In place of a reading, of a picture that cannot be read."""
+    return {"error": problems.describe(error).body(str(error))}
+
+
+def model_name(model: LoadedModel) -> dict[str, Any]:
+    """Which version answered."""
+    return {"name": model.card.name, "version": model.card.version}
+
+
+def to_json(content: Any) -> bytes:
+    """Numpy's float32 in the fewest digits that give the same float32 back."""
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
