@@ -20,8 +20,8 @@ import httpx
 import pytest
 import uvicorn
 
-from app.http.protocol import Http
 from app.main import create_app
+from app.protocol import HttpProtocol
 from app.settings import Settings
 from tests.samples import write_idx
 from training.data import Digits, load
@@ -96,7 +96,7 @@ def served(state: Path) -> Iterator[int]:
     """The whole service in a thread of this process, where parts of it can be exchanged; its port."""
     port = free_port()
     app = create_app(Settings(models=SHIPPED, state=state, worker="external"))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http=Http, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=HttpProtocol, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

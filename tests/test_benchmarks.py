@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.http.uploads import File, parse_many
+from app.api.uploads import File, parse_many
 from benchmarks import pictures, pressure, serving, wrk
 from benchmarks.measurement import Measurement, median
 from benchmarks.peer import PEERS, SOURCES

@@ -6,7 +6,7 @@ import re
 import httpx
 
 from tests.conftest import ROOT
-from tests.http.test_predictions import SEVEN
+from tests.api.test_predictions import SEVEN
 
 
 def test_the_dashboard_shows_metrics_that_there_are(client: httpx.Client) -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.conftest import AUTHORISED, ROOT, TOKEN, free_port
-from tests.http.test_predictions import SEVEN
+from tests.api.test_predictions import SEVEN
 from tests.test_readme import COMMANDS, README
 
 pytestmark = pytest.mark.docker

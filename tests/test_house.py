@@ -28,8 +28,8 @@ MAY_IMPORT = {
     "app.turns": set(),
     "app.lifespan": {"app", "training"},
     "app.logs": set(),
-    "app.http": {
-        *("app.http", "app.vision", "app.inference", "app.retraining", "app.settings", "app.logs", "app.errors"),
+    "app.api": {
+        *("app.api", "app.vision", "app.inference", "app.retraining", "app.settings", "app.logs", "app.errors"),
         "training",
     },
     "app.retraining.worker": {"app.retraining", "app.database", "app.settings", "app.logs", "app.errors", "training"},
@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "app.settings": {"app.allowance"},
     "app.allowance": set(),
     "app.processes": {"app.dealing"},
-    "app.server": {"app.dealing", "app.http.protocol"},
+    "app.server": {"app.dealing", "app.api.protocol"},
     "app.dealing": set(),
     "app.errors": set(),
     "training.drawing": {"app.vision", "training"},  # to lay digits where the service would

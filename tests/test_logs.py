@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from app import logs
-from app.http import access
-from app.http.express import MOST, PATH
+from app.api import access
+from app.api.express import MOST, PATH
 
 PIPE_BUF = 4096  # POSIX lets it be as little as 512; this is Linux's
 

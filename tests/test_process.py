@@ -17,7 +17,7 @@ import pytest
 
 from app import __main__, allowance, settings
 from tests.conftest import AUTHORISED, ROOT, SHIPPED, Start, command, environment, free_port
-from tests.http.test_predictions import SEVEN
+from tests.api.test_predictions import SEVEN
 from tests.versions import add
 from training import versions
 

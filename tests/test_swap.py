@@ -18,9 +18,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import AUTHORISED, Server, Start, _servers
-from tests.http.test_bad_input import check
-from tests.http.test_predictions import SEVEN, pixels
-from tests.http.test_service import metric
+from tests.api.test_bad_input import check
+from tests.api.test_predictions import SEVEN, pixels
+from tests.api.test_service import metric
 from tests.test_process import flip_byte, halve, remove
 from tests.versions import add, answer, describe, point, shipped
 from training import versions

@@ -8,8 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference import live
-from app.inference.engine import Graph
+from app.inference.ensemble import load_version
 from tests.conftest import SHIPPED
 from training import versions
 
@@ -41,8 +40,9 @@ def describe(path: Path, **changes: object) -> None:
 
 def answer(models: Path, number: int, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What a version says to one image, float32 (10,)."""
-    rows = live.engine(Graph(versions.verify(models / str(number))), threads=1).predict(image[None])
-    return rows[0]
+    _, cascade = load_version(models / str(number), threads=1)
+    row: NDArray[np.float32] = cascade.predict(image[None])[0]
+    return row
 
 
 def point(models: Path, text: str) -> None:

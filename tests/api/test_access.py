@@ -8,11 +8,11 @@ from typing import Any, Never
 import httpx
 import pytest
 
-from app.http import predictions
-from app.http.problems import MEDIA_TYPE
+from app.api import predictions
+from app.api.problems import MEDIA_TYPE
 from app.inference import live
 from tests.conftest import served
-from tests.http.test_predictions import SEVEN
+from tests.api.test_predictions import SEVEN
 
 
 def broken(*_: Any) -> Never:

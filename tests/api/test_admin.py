@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.conftest import AUTHORISED, TOKEN, Server, Start
-from tests.http.test_bad_input import check
-from tests.http.test_predictions import SEVEN
+from tests.api.test_bad_input import check
+from tests.api.test_predictions import SEVEN
 from tests.test_process import refused_start
 
 

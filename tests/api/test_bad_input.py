@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Server, Start
-from tests.http.test_predictions import SEVEN, pixels
+from tests.api.test_predictions import SEVEN, pixels
 from tests.samples import base64_of, draw, encode, handwritten
 from tests.vision.test_decode import png_header
 

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from app.errors import BodyTooLarge, Overloaded, Stalled
-from app.http.bodies import SMALL, Bodies
+from app.api.bodies import SMALL, Bodies
 
 
 def sent(pieces: Sequence[bytes], *, whole: bool = True) -> Request:

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel
 
-from app.http import schemas
+from app.api import schemas
 from app.inference import live
 from app.inference.confidence import TWO_READINGS, doubts
 from app.inference.engine import Graph
 from tests import versions as made
 from tests.conftest import SHIPPED, Start
-from tests.http.test_bad_input import check
-from tests.http.test_predictions import SEVEN, check_reading, pixels
-from tests.http.test_service import metric
+from tests.api.test_bad_input import check
+from tests.api.test_predictions import SEVEN, check_reading, pixels
+from tests.api.test_service import metric
 from tests.samples import base64_of, draw, encode, handwritten
 from tests.vision.test_several import row
 from training import versions

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from app.errors import Overloaded, TooLate
-from app.http.decoders import NICE, Decoders
+from app.api.decoders import NICE, Decoders
 
 
 class Gate:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.http.feedback import export_feedback
-from app.http.state import FullState
+from app.api.feedback import export_feedback
+from app.api.state import FullState
 from app.settings import Settings
 from tests.conftest import AUTHORISED, ROOT, Start
 from tests.samples import base64_of, encode, handwritten

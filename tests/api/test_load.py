@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.http import predictions
-from app.http.bodies import MOST_ARRIVING
+from app.api import predictions
+from app.api.bodies import MOST_ARRIVING
 from app.vision.read import Sight, read_image
 from tests.conftest import Server, Start, served
-from tests.http.test_bad_input import check
-from tests.http.test_predictions import IMAGES, SEVEN, pixels
-from tests.http.test_service import metric
+from tests.api.test_bad_input import check
+from tests.api.test_predictions import IMAGES, SEVEN, pixels
+from tests.api.test_service import metric
 from tests.samples import draw, encode
 
 RAW = {"content-type": "application/octet-stream"}

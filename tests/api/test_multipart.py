@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from app.errors import MalformedBody
-from app.http.multipart import MOST_HEADER_BYTES, Part, parse_multipart
+from app.api.multipart import MOST_HEADER_BYTES, Part, parse_multipart
 
 FORM = "multipart/form-data; boundary=x"
 FILE = b'Content-Disposition: form-data; name="file"; filename="a.png"\r\nContent-Type: Image/PNG; a=b\r\n\r\n'

@@ -9,8 +9,8 @@ import pytest
 
 from tests import versions as made
 from tests.conftest import SHIPPED, Start
-from tests.http.test_bad_input import check
-from tests.http.test_predictions import SEVEN
+from tests.api.test_bad_input import check
+from tests.api.test_predictions import SEVEN
 from training import versions
 
 
