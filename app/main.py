@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import multiprocessing
 import signal
 import sys
 import threading
@@ -37,6 +38,7 @@ from app.retraining.supervisor import supervise
 from app.services import Services
 from app.settings import Settings, faults
 from app.vision.read import read_small
+from training.tether import tie
 
 DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten probabilities:
 
@@ -85,6 +87,8 @@ def _build(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if (parent := multiprocessing.parent_process()) and parent.pid:  # uvicorn's supervisor
+            tie(parent.pid)
         decode_pool = DecodePool(settings.threads, settings.deadline)
         app.state.services = Services(
             settings=settings,

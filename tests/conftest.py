@@ -78,6 +78,12 @@ def command(port: int) -> list[str]:
     return [sys.executable, "-m", "app", "--port", str(port), "--workers", "1"]
 
 
+def uvicorn_command(port: int) -> list[str]:
+    """What the README says."""
+    options = ["--http", "app.protocol:HttpProtocol", "--timeout-graceful-shutdown", "7", "--port", str(port)]
+    return [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", *options]
+
+
 def environment(**settings: str | None) -> dict[str, str]:
     """For a service with these settings; None leaves one out that is set otherwise."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
@@ -114,12 +120,12 @@ Start = Callable[..., Server]
 def _servers(folder: Path) -> Iterator[Start]:
     servers: list[Server] = []
 
-    def start(*arguments: str, **settings: str | None) -> Server:
+    def start(*arguments: str, program: Callable[[int], list[str]] = command, **settings: str | None) -> Server:
         port, log = free_port(), folder / f"server-{len(servers)}.log"
         settings = {"DIGITS_STATE": str(folder / f"state-{len(servers)}")} | settings
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*command(port), *arguments],
+                [*program(port), *arguments],
                 env=environment(**settings),
                 cwd=ROOT,
                 stdout=output,

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import __main__, allowance, settings
+from app import __main__, resources, settings
 from tests.conftest import AUTHORISED, ROOT, SHIPPED, Start, command, environment, free_port
 from tests.api.test_predictions import SEVEN
 from tests.versions import add
@@ -226,8 +226,8 @@ def test_threads_follow_a_containers_limit(
 ) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(allowance, "CPU_MAX", tmp_path / "cpu.max")
-    monkeypatch.setattr(allowance, "CFS", (tmp_path / "quota", tmp_path / "period"))
+    monkeypatch.setattr(resources, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(resources, "CFS", (tmp_path / "quota", tmp_path / "period"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     assert settings.Settings().threads == expected
 
@@ -248,9 +248,9 @@ def test_no_more_processes_than_fit_into_a_containers_memory(
 ) -> None:
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(allowance, "CPU_MAX", tmp_path / "no limit")
-    monkeypatch.setattr(allowance, "CFS", (tmp_path / "no limit", tmp_path / "no limit"))
-    monkeypatch.setattr(allowance, "MEMORY", (tmp_path / "memory.max", tmp_path / "limit"))
+    monkeypatch.setattr(resources, "CPU_MAX", tmp_path / "no limit")
+    monkeypatch.setattr(resources, "CFS", (tmp_path / "no limit", tmp_path / "no limit"))
+    monkeypatch.setattr(resources, "MEMORY", (tmp_path / "memory.max", tmp_path / "limit"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(sys, "argv", ["app"])
     assert __main__._options().workers == expected
