@@ -1,6 +1,7 @@
 """The service as a program: ``python -m app``."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +123,10 @@ def _close_on_stop(listener: socket.socket) -> threading.Event:
             while reader.recv(1)[0] not in (signal.SIGTERM, signal.SIGINT):
                 pass
             stopping.set()
-            listener.shutdown(socket.SHUT_RDWR)
-            signal.pause()
+            while True:  # a server process that is just starting listens once more
+                with contextlib.suppress(OSError):
+                    listener.shutdown(socket.SHUT_RDWR)
+                time.sleep(0.01)
 
     threading.Thread(target=wait, daemon=True).start()
     return stopping

@@ -1,17 +1,17 @@
-"""``python -m benchmarks story | faults | crowd | docker | serving | engines | limits | reading | training``."""
+"""``python -m benchmarks COMMAND``: long runs against other servers, against faults, and of all that grows."""
 
 import argparse
 import signal
 import sys
 
-from benchmarks import crowd, docker, engines, faults, limits, reading, serving, story, training
+from benchmarks import crowd, docker, engines, faults, limits, reading, serving, stops, story, training
 
 
 def main() -> int:
     """Run one of them; its status is 1 when something did not hold."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (story, faults, crowd, docker, serving, engines, limits, reading, training):
+    for module in (story, faults, crowd, docker, serving, stops, engines, limits, reading, training):
         module.add_to(commands)
     options = parser.parse_args()
     # Like Ctrl-C: the servers that are being measured end with it.

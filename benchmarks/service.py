@@ -65,8 +65,7 @@ class Service:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
-        command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", str(self.port)]
-        command += ["--workers", str(self.workers)] if self.workers > 1 else []
+        command = [sys.executable, "-m", "app", "--port", str(self.port), "--workers", str(self.workers)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  # our own command
                 command, env=self.environment(), cwd=ROOT, stdout=log, stderr=log, start_new_session=True

@@ -45,7 +45,7 @@ class BodyReader:
         """
         refusal = BodyTooLarge(f"the body is larger than {limit:,} bytes; {advice}")
         _check_headers(request, limit, refusal)
-        piece, more = await _next_piece(request)
+        piece, more = await self._next_piece(request)
         if len(piece) > limit:
             raise refusal
         return await self._read_rest(request, piece, limit, refusal) if more else piece
@@ -58,13 +58,7 @@ class BodyReader:
             while more:
                 if size > SMALL_BYTES and self._arriving_bytes > self._max_arriving_bytes:
                     raise Overloaded()
-                try:
-                    async with asyncio.timeout(self._timeout_seconds):
-                        piece, more = await _next_piece(request)
-                except TimeoutError:
-                    raise Stalled(
-                        f"nothing more of the body came for {self._timeout_seconds:g} seconds; send it again"
-                    ) from None
+                piece, more = await self._next_piece(request)
                 pieces.append(piece)
                 size += len(piece)
                 self._arriving_bytes += len(piece)
@@ -73,6 +67,18 @@ class BodyReader:
             return b"".join(pieces)
         finally:
             self._arriving_bytes -= size
+
+    async def _next_piece(self, request: Request) -> tuple[bytes, bool]:
+        """What has come of the body since the last time, and whether there is more."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                message = await request.receive()
+        except TimeoutError:
+            seconds = f"{self._timeout_seconds:g} seconds"
+            raise Stalled(f"nothing more of the body came for {seconds}; send it again") from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        return message.get("body", b""), message.get("more_body", False)
 
 
 def _check_headers(request: Request, limit: int, refusal: BodyTooLarge) -> None:
@@ -89,11 +95,3 @@ def _check_headers(request: Request, limit: int, refusal: BodyTooLarge) -> None:
                 raise UnsupportedEncoding("the body is compressed (Transfer-Encoding); send it as it is, or chunked")
         elif name == b"content-range":
             raise UnsupportedEncoding("the body is a part of another (Content-Range); send all of it in one request")
-
-
-async def _next_piece(request: Request) -> tuple[bytes, bool]:
-    """What has come of the body since the last time, and whether there is more."""
-    message = await request.receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    return message.get("body", b""), message.get("more_body", False)

@@ -38,7 +38,7 @@ _MARKS = (
 _PICTURES = {"PNG file", "JPEG file", "GIF file", "TIFF file", "WebP file", "BMP file"}
 
 # Other types of numbers than uint8 that programs send by mistake.
-_NUMBER_TYPES = ("<f4", "<f8", "<f2", "<i2", "<i4", "<i8")
+_NUMBER_TYPES = ("<f8", "<i8", "<f4", "<i4", "<f2", "<i2")  # wide ones first: zeros make them look like narrow ones
 
 _ROWS = f"{SIDE} rows of {SIDE} numbers from 0 (background) to 255 (foreground)"
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
@@ -81,6 +81,7 @@ def parse_one(body: bytes, content_type: str) -> Upload:
         if _file_type(body) in _PICTURES:
             return File(body)
         if len(body) != SIDE * SIDE:
+            _refuse_other_numbers(body)
             raise MalformedBody(
                 f"the body has {len(body):,} bytes; as {RAW} expected {SIDE * SIDE}: {_ROWS}. Send a picture's file"
                 " with its image type, such as image/png"
@@ -164,11 +165,7 @@ def _raw(body: bytes) -> Levels:
     """At least one image: uint8 (n, 28, 28)."""
     if kind := _file_type(body):
         raise MalformedBody(f"the body begins as a {kind}; send the bytes of the pixels alone, 784 an image")
-    for name in _NUMBER_TYPES:
-        if _holds(body, np.dtype(name)):
-            raise MalformedBody(
-                f"the body is an array of {np.dtype(name).name}; send uint8, one byte a pixel, 0 to 255"
-            )
+    _refuse_other_numbers(body)
     levels = np.frombuffer(body, np.uint8).reshape(-1, SIDE, SIDE)
     if levels.max() == 1:
         raise MalformedBody(
@@ -187,6 +184,15 @@ def _file_type(body: bytes) -> str | None:
     if body.startswith(b"BM") and int.from_bytes(body[2:6], "little") == len(body):
         return "BMP file"
     return None
+
+
+def _refuse_other_numbers(body: bytes) -> None:
+    """Raises MalformedBody where a body is an array of another type than uint8."""
+    for name in _NUMBER_TYPES:
+        if _holds(body, np.dtype(name)):
+            raise MalformedBody(
+                f"the body is an array of {np.dtype(name).name}; send uint8, one byte a pixel, 0 to 255"
+            )
 
 
 def _holds(body: bytes, kind: np.dtype[Any]) -> bool:
