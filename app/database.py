@@ -13,7 +13,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text
 
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, StorageFull
 
 _log = logging.getLogger("digits.database")
 
@@ -195,6 +195,8 @@ class Database:
         except (sa.exc.DataError, sa.exc.IntegrityError):
             raise  # it did answer: a mistake of ours, which trying again would repeat for ever
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            if _is_full(error):
+                raise self._unavailable(_reason(error), StorageFull) from error
             self._migrated = False  # what comes back may be another one, or an older copy
             raise self._unavailable(_reason(error)) from error
 
@@ -218,12 +220,12 @@ class Database:
         self._away = None
         return connection
 
-    def _unavailable(self, reason: str) -> DatabaseUnavailable:
+    def _unavailable(self, reason: str, kind: type[DatabaseUnavailable] = DatabaseUnavailable) -> DatabaseUnavailable:
         """The error to raise; the log is told once, not by each of the calls that fail for the same reason."""
         if reason != self._told:
             self._told = reason
             _log.error("the database does not answer: %s", reason)
-        return DatabaseUnavailable(reason)
+        return kind(reason)
 
     def insert(self, table: Table) -> Any:
         """An INSERT that can say what to do ON CONFLICT, which SQLAlchemy has a dialect at a time."""
@@ -252,6 +254,13 @@ def _parse(url: str) -> sa.URL:
     if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise DatabaseUnavailable("DIGITS_DATABASE_URL names no file; the worker, a process of its own, needs one")
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk of the database has no room left, by SQLite's code or PostgreSQL's."""
+    cause = getattr(error, "orig", None)
+    code = getattr(cause, "sqlite_errorcode", None)
+    return (code is not None and code & 0xFF == sqlite3.SQLITE_FULL) or getattr(cause, "sqlstate", None) == "53100"
 
 
 def _reason(error: Exception) -> str:

@@ -132,7 +132,6 @@ def _build(settings: Settings) -> FastAPI:
     app.add_exception_handler(DigitsError, problems.on_digits_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    app.add_middleware(AccessMiddleware)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -141,6 +140,7 @@ def _build(settings: Settings) -> FastAPI:
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
             expose_headers=["location", "retry-after", "x-request-id"],
         )
+    app.add_middleware(AccessMiddleware)  # the outermost, so that it sees preflights too
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
     app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from app import database
 from app.database import Database
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, StorageFull
 from app.retraining.jobs import Jobs, Request
 from tests.retraining.conftest import POSTGRES
 
@@ -209,3 +210,23 @@ def test_a_server_that_freezes_is_given_up_and_found_again(
             time.sleep(0.1)
     through.close()
     relay.close()
+
+
+def test_a_full_disk_is_told_and_what_is_there_can_be_read(tmp_path: Path) -> None:
+    """A limit of pages, which SQLite tells with the code of a full disk."""
+    base = Database(f"sqlite:///{tmp_path / 'digits.db'}")
+    jobs = Jobs(base, 10)
+    first = jobs.submit(Request("scratch"), {}, None, 1000)
+
+    def limit(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA max_page_count=1")  # as few as it has
+
+    base.close()
+    base = Database(f"sqlite:///{tmp_path / 'digits.db'}")
+    sa.event.listen(base._engine, "connect", limit)
+    jobs = Jobs(base, 10)
+    with pytest.raises(StorageFull, match="full"):
+        for _ in range(200):
+            jobs.submit(Request("scratch"), {"filler": "x" * 1000}, None, 1000)
+    assert jobs.get(first.id) == first
+    base.close()
