@@ -34,7 +34,7 @@ def configure() -> None:
     handler.setFormatter(JsonFormatter())
     # The lines do not tell where in the code or in which thread they arose, so it need not be found out.
     logging._srcfile = None  # as the documentation of logging says
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import AUTHORISED, ROOT, TOKEN, free_port
 from tests.api.test_predictions import SEVEN
+from tests.conftest import AUTHORISED, ROOT, TOKEN, free_port
 from tests.test_readme import COMMANDS, README
 
 pytestmark = pytest.mark.docker
@@ -265,12 +265,12 @@ def test_the_readme_on_docker(clone: Path, small_data: Path) -> None:
             if "/retrain" in command or "/jobs/" in command:
                 continue
             if command.startswith("docker ") and "compose" not in command:  # the container of its own
-                command = re.sub(r"(--name|logs|stop) digits", rf"\1 {project.name}", command)
+                command = re.sub(r"(--name|logs|exec|stop) digits", rf"\1 {project.name}", command)
                 command = re.sub(r"digits-(models|state)", rf"{project.name}-\1", command)
             if command.startswith("curl"):
                 await_ready(project.client)
             project.run(command)
-        assert project.client.get("/feedback").json()["feedback"][0]["label"] == 2
+        assert project.client.get("/feedback", headers=token(clone)).json()["feedback"][0]["label"] == 2
         worker = project.run("docker compose ps --quiet worker").strip()
         assert "train-images-idx3-ubyte.gz" in docker("exec", worker, "ls", "/data")
         docker("exec", worker, "sh", "-c", "! touch /data/x && ! touch /x")
@@ -284,11 +284,11 @@ def test_the_readme_on_docker(clone: Path, small_data: Path) -> None:
         project.run("docker compose down")
         project.run("docker compose up --detach")
         await_ready(project.client)
-        assert len(project.client.get("/feedback").json()["feedback"]) == 2
+        assert len(project.client.get("/feedback", headers=token(clone)).json()["feedback"]) == 2
         for command in restore:
             project.run(command)
         await_ready(project.client)
-        assert len(project.client.get("/feedback").json()["feedback"]) == 1
+        assert len(project.client.get("/feedback", headers=token(clone)).json()["feedback"]) == 1
 
         for command in part("Upgrade and roll back"):
             project.run(command)
@@ -342,15 +342,15 @@ def test_the_profile_postgres(clone: Path, small_data: Path, tmp_path: Path) -> 
         project.run("docker compose up --detach")
         await_ready(project.client)
         for _ in range(100):
-            if project.client.get("/feedback").is_success:
+            if project.client.get("/feedback", headers=AUTHORISED).is_success:
                 break
             time.sleep(0.3)
-        assert len(project.client.get("/feedback").json()["feedback"]) == 1
+        assert len(project.client.get("/feedback", headers=AUTHORISED).json()["feedback"]) == 1
         empty = "'TRUNCATE feedback CASCADE'"
         project.run(f"docker compose exec -T postgres psql --username digits digits --command {empty}")
-        assert project.client.get("/feedback").json()["feedback"] == []
+        assert project.client.get("/feedback", headers=AUTHORISED).json()["feedback"] == []
         project.run(restore)
-        assert len(project.client.get("/feedback").json()["feedback"]) == 1
+        assert len(project.client.get("/feedback", headers=AUTHORISED).json()["feedback"]) == 1
         state = project.run("docker compose exec -T api ls /state").split()
         assert "digits.db" not in state
     finally:

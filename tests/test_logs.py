@@ -5,10 +5,10 @@ import json
 import logging
 
 import pytest
+from app.api.express import MOST, PATH
 
 from app import logs
 from app.api import access
-from app.api.express import MOST, PATH
 
 PIPE_BUF = 4096  # POSIX lets it be as little as 512; this is Linux's
 

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from app import __main__, resources, settings
-from tests.conftest import AUTHORISED, ROOT, SHIPPED, Start, command, environment, free_port
 from tests.api.test_predictions import SEVEN
+from tests.conftest import AUTHORISED, ROOT, SHIPPED, Start, command, environment, free_port
 from tests.versions import add
 from training import versions
 
@@ -235,10 +235,10 @@ def test_threads_follow_a_containers_limit(
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({"memory.max": "536870912\n"}, 2),
+        ({"memory.max": "536870912\n"}, 1),
         ({"memory.max": "100000000\n"}, 1),
         ({"memory.max": "max\n"}, 64),
-        ({"limit": "1073741824\n"}, 5),
+        ({"limit": "1073741824\n"}, 2),
         ({"limit": "9223372036854771712\n"}, 64),
         ({}, 64),
     ],

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT, TOKEN
+from tests.conftest import ROOT, SHIPPED, TOKEN, Start
+from tests.support import SEVEN
 from tests.training.test_command_line import run_here
 from training import versions
 
@@ -32,12 +34,22 @@ def of(kind: str) -> list[str]:
 
 
 def test_every_command_is_of_a_kind_that_is_run() -> None:
-    assert set(COMMANDS) == {*of("curl "), *of(".venv/bin/"), *(line for kind in ELSEWHERE for line in of(kind))}
+    assert set(COMMANDS) == {*of("curl "), *of(".venv/bin/"), *of("uvicorn "), *(line for kind in ELSEWHERE for line in of(kind))}
 
 
 @pytest.mark.parametrize("command", of("make "))
 def test_make_targets_exist(command: str) -> None:
     subprocess.run(["make", "--dry-run", *command.split()[1:]], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_uvicorn(start_server: Start) -> None:
+    (line,) = of("uvicorn ")
+    server = start_server(
+        program=lambda port: [sys.executable, "-m", *line.split(), "--port", str(port)], DIGITS_WORKER="external"
+    )
+    reply = httpx.post(f"{server.url}/predict", files={"file": SEVEN})
+    assert reply.json()["digit"] == 7
+    assert "server" not in reply.headers
 
 
 @pytest.mark.parametrize("command", of("curl "))
@@ -122,6 +134,5 @@ def test_the_settings_are_all_told() -> None:
 
 
 def test_the_figures_are_those_of_the_card() -> None:
-    models = ROOT / "models/digits"
-    metrics = versions.card_of(models / str(versions.current(models))).metrics["test"]
+    metrics = versions.card_of(SHIPPED / "1").metrics["test"]
     assert f"{metrics.accuracy:.2%}".replace("%", " %") in README

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.conftest import AUTHORISED, Server, Start, _servers
 from tests.api.test_bad_input import check
 from tests.api.test_predictions import SEVEN, pixels
 from tests.api.test_service import metric
+from tests.conftest import AUTHORISED, Server, Start, _servers
 from tests.test_process import flip_byte, halve, remove
 from tests.versions import add, answer, describe, point, shipped
 from training import versions

@@ -37,10 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.command(options)
     except (TrainingError, versions.VersionError) as error:
-        print(f"training: {error}", file=sys.stderr)
+        _complain(str(error))
         return os.EX_TEMPFAIL if isinstance(error, RunInUse) else 2
     except OSError as error:
-        print(f"training: {_explain(error)}", file=sys.stderr)
+        _complain(_explain(error))
         return 2
     except KeyboardInterrupt:
         goes_on = (
@@ -49,6 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\ntraining: stopped{goes_on}", file=sys.stderr)
         return 130
     return 0
+
+
+def _complain(error: str) -> None:
+    """One line on standard error, after all that was printed before."""
+    sys.stdout.flush()
+    print(f"training: {error}", file=sys.stderr)
 
 
 def _explain(error: OSError) -> str:

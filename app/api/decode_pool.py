@@ -16,7 +16,7 @@ T = TypeVar("T")
 # Bytes of bodies that wait for a thread, and are kept in memory meanwhile.
 MAX_WAITING_BYTES = 64 * 2**20
 
-# A picture with more pixels takes 30 to 200 MB while it is decoded, so only one of them is at a time.
+# A picture with more pixels takes 40 to 360 MB while it is decoded.
 LARGE_PIXELS = 4_000_000
 
 # The threads get a third of what others get of a core that several want: the event loop waits less while photos are
@@ -27,7 +27,8 @@ NICENESS = 5
 class DecodePool:
     """Runs functions in threads, in the order in which they come, for one event loop.
 
-    What waits is bounded, in size and in time.
+    What waits is bounded, in size and in time. Large pictures have a thread of their own, so that one is decoded at a
+    time, and the C library keeps the memory of one for the next.
     """
 
     def __init__(self, threads: int, deadline: float, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
@@ -39,7 +40,7 @@ class DecodePool:
             max_waiting_bytes: Bytes of all calls that wait or run.
         """
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode", initializer=_be_nice)
-        self._large = asyncio.Semaphore(1)
+        self._large_pool = ThreadPoolExecutor(1, thread_name_prefix="decode-large", initializer=_be_nice)
         self._threads, self._deadline, self._max_waiting_bytes = threads, deadline, max_waiting_bytes
         self._calls = self._bytes = 0  # that wait or run; only the event loop changes them
 
@@ -48,13 +49,13 @@ class DecodePool:
         """Whether a new call would have to wait."""
         return self._calls > self._threads
 
-    async def run(self, function: Callable[[], T], size: int, *, pixels: int = 0, begun: bool = False) -> T:
+    async def run(self, function: Callable[[], T], size: int, *, large: bool = False, begun: bool = False) -> T:
         """Run a function in a thread. Cancelled before its turn, it does not run.
 
         Args:
             function: Needs no more than a few milliseconds, but for large pictures.
             size: Bytes that it works on.
-            pixels: Of the picture that it decodes.
+            large: Whether it decodes a large picture.
             begun: Whether it goes on with what an earlier call has begun, so that it is neither refused nor late.
 
         Raises:
@@ -73,10 +74,8 @@ class DecodePool:
         self._calls += 1
         self._bytes += size
         try:
-            if pixels <= LARGE_PIXELS:
-                return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-            async with self._large:
-                return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+            pool = self._large_pool if large else self._pool
+            return await asyncio.get_running_loop().run_in_executor(pool, call)
         finally:
             self._calls -= 1
             self._bytes -= size
@@ -84,6 +83,7 @@ class DecodePool:
     def close(self) -> None:
         """Wait for what runs, and end the threads."""
         self._pool.shutdown()
+        self._large_pool.shutdown()
 
 
 def _be_nice() -> None:

@@ -11,16 +11,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.api import declining
+from app.api.decode_pool import LARGE_PIXELS
 from app.api.replies import JSON, failure, judge, model_name, prediction, readings, to_json
 from app.api.uploads import File, Pixels, Upload, parse_many, parse_one, unpacked
 from app.errors import DigitsError, ImageError
 from app.inference.engine import Images, Probabilities
 from app.inference.manager import LoadedModel
 from app.services import Services, model_of, services_of
-from app.vision.decode import open_image
+from app.vision.decode import is_webp, open_image
 from app.vision.digit import SIDE
 from app.vision.ink import Levels
-from app.vision.read import Doubt, Sight, is_plain, read_grey, read_image, read_plain, stack
+from app.vision.read import Doubt, Sight, is_plain, read, read_grey, read_image, read_plain, stack
 
 T = TypeVar("T")
 
@@ -110,13 +111,15 @@ async def read_picture(request: Request, services: Services, upload: Upload, *, 
     upload = unpacked(upload)
     if isinstance(upload, Pixels):
         return await services.small_pictures.submit(upload.brightness)
-    picture = open_image(upload.content, services.settings.max_pixels, upload.media_type)
-    if picture.size == (SIDE, SIDE):
-        return read_image(picture)
-    pixels = picture.width * picture.height
-    return await in_thread(
-        request, services, lambda: read_image(picture), len(upload.content), pixels=pixels, begun=begun
-    )
+    content, max_pixels, media_type = upload.content, services.settings.max_pixels, upload.media_type
+    if is_webp(content):  # Pillow takes memory for its pixels when it opens one
+        large, function = True, lambda: read(content, max_pixels, media_type)
+    else:
+        picture = open_image(content, max_pixels, media_type)
+        if picture.size == (SIDE, SIDE):
+            return read_image(picture)
+        large, function = picture.width * picture.height > LARGE_PIXELS, lambda: read_image(picture)
+    return await in_thread(request, services, function, len(content), large=large, begun=begun)
 
 
 async def run_network(request: Request, services: Services, model: LoadedModel, images: Images) -> Probabilities:
@@ -137,12 +140,12 @@ async def in_thread(
     function: Callable[[], T],
     size: int,
     *,
-    pixels: int = 0,
+    large: bool = False,
     begun: bool = False,
 ) -> T:
     """The function's result, from one of the decoding threads. See ``DecodePool.run``; raises ClientDisconnect, too."""
     congested = services.decode_pool.congested
-    result = services.decode_pool.run(function, size, pixels=pixels, begun=begun)
+    result = services.decode_pool.run(function, size, large=large, begun=begun)
     return await (_unless_disconnected(request, result) if congested else result)
 
 

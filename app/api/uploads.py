@@ -14,6 +14,7 @@ import orjson
 
 from app.api.multipart import Part, parse_multipart
 from app.errors import BatchTooLarge, DigitsError, MalformedBody, UnsupportedMediaType
+from app.vision.decode import is_webp
 from app.vision.digit import SIDE
 from app.vision.ink import Grey, Levels
 from app.vision.png import plain_png
@@ -179,7 +180,7 @@ def _file_type(body: bytes) -> str | None:
     for mark, kind in _MARKS:
         if body.startswith(mark):
             return kind
-    if body.startswith(b"RIFF") and body[8:12] == b"WEBP":
+    if is_webp(body):
         return "WebP file"
     if body.startswith(b"BM") and int.from_bytes(body[2:6], "little") == len(body):
         return "BMP file"

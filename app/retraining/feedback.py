@@ -165,7 +165,7 @@ class Feedback:
         return count
 
 
-class _Pieces(io.RawIOBase, BinaryIO):  # type: ignore[misc]  # as zipfile asks for it
+class _Pieces(io.RawIOBase, BinaryIO):
     """A file that cannot be sought, and gives away what was written."""
 
     def __init__(self) -> None:

@@ -72,7 +72,7 @@ def _simple(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return _from_deep(np.asarray(image))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        return image.convert("RGBA")
+        return image if image.mode == "RGBA" else image.convert("RGBA")  # a copy would be as large once more
     mode = "L" if image.mode in ("L", "1") else "RGB"
     return image if image.mode == mode else image.convert(mode)
 

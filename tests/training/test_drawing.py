@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from app.inference import live
-from app.inference.engine import Engine, Graph
+from app.inference.engine import Graph
+from app.inference.ensemble import Cascade, load_cascade
 from tests.conftest import SHIPPED
 from training import drawing, versions
 from training.data import Split
@@ -22,8 +22,8 @@ def drawn() -> Split:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return live.engine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
+def cascade() -> Cascade:
+    return load_cascade(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
 
 
 def test_a_seed_gives_the_same_bytes_again(drawn: Split) -> None:
@@ -53,14 +53,14 @@ def test_digits_lie_as_in_mnist(drawn: Split) -> None:
     assert len(np.unique(drawn.images, axis=0)) == len(drawn)
 
 
-def test_the_shipped_network_reads_plain_ones(engine: Engine) -> None:
+def test_the_shipped_network_reads_plain_ones(cascade: Cascade) -> None:
     random = np.random.default_rng(3)
     images = np.stack([drawing.written(drawing.STYLES[n % 10][PLAIN[n % 10]], random) for n in range(200)])
-    assert (engine.predict(images).argmax(axis=1) == np.arange(200) % 10).mean() > 0.95
+    assert (cascade.predict(images).argmax(axis=1) == np.arange(200) % 10).mean() > 0.95
 
 
-def test_the_shipped_network_reads_most_in_all_styles(engine: Engine, drawn: Split) -> None:
-    assert (engine.predict(drawn.images).argmax(axis=1) == drawn.labels).mean() > 0.85
+def test_the_shipped_network_reads_most_in_all_styles(cascade: Cascade, drawn: Split) -> None:
+    assert (cascade.predict(drawn.images).argmax(axis=1) == drawn.labels).mean() > 0.85
 
 
 def skeletons() -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.conftest import SHIPPED
 from tests.samples import draw, handwritten
 from tests.training.test_command_line import run, run_here
 from training.errors import TrainingError
@@ -124,7 +124,7 @@ def test_a_sheet_is_red_where_wrong(folder: Path, tmp_path: Path) -> None:
 
 
 def test_both_commands(folder: Path, tmp_path: Path) -> None:
-    models = str(ROOT / "models/digits")
+    models = str(SHIPPED)
     output = run(tmp_path, "evaluate", "1", "--models", models, "--pictures", folder)
     assert "| digits | small | 2 | 1 | 50.0% | 50.0% |" in output
     assert "| blank | all | 1 | 200 | " in output
@@ -142,5 +142,5 @@ def test_odd_files_are_looked_at_all_the_same(tmp_path: Path) -> None:
     Image.fromarray(small).save(os.fsencode(folder) + b"/9_\xff\n.png")
     Image.fromarray(small).save(folder / "unlabelled.png")
     Image.new("1", (6_000, 6_000)).save(folder / "0_large.png")
-    arguments = ["look", folder, "--models", ROOT / "models/digits", "--output", "sheet.png", "--wrong"]
+    arguments = ["look", folder, "--models", SHIPPED, "--output", "sheet.png", "--wrong"]
     assert "2 of 3 pictures" in run_here(tmp_path, *arguments)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.inference import live
-from app.inference.engine import Engine, Graph
+from app.inference.engine import Graph
+from app.inference.ensemble import Cascade, load_cascade
 from app.vision.read import read
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
@@ -24,15 +24,15 @@ def digits() -> Split:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return live.engine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
+def cascade() -> Cascade:
+    return load_cascade(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_the_service_sees_the_digit_in_each(name: str, digits: Split, engine: Engine) -> None:
+def test_the_service_sees_the_digit_in_each(name: str, digits: Split, cascade: Cascade) -> None:
     """Of ten, all but two, whatever they are on."""
     images = np.stack([read(photo, 10**7).image for photo in make(name, digits)])
-    assert (engine.predict(images).argmax(axis=1) == digits.labels).sum() >= 8
+    assert (cascade.predict(images).argmax(axis=1) == digits.labels).sum() >= 8
 
 
 def test_they_are_photos_and_always_the_same(digits: Split) -> None:
