@@ -9,7 +9,7 @@ from multiprocessing.synchronize import Barrier
 
 import numpy as np
 
-BATCH = 64  # the engine's largest
+BATCH = 64  # the largest of the first stage
 
 
 def rate(images: Sequence[bytes], seconds: float, decode: bool) -> float:
@@ -29,15 +29,15 @@ def rate(images: Sequence[bytes], seconds: float, decode: bool) -> float:
 
 
 def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrier, results: "Queue[float]") -> None:
-    from app.inference import live
     from app.inference.engine import Graph
+    from app.inference.ensemble import load_cascade
     from app.settings import Settings
     from app.vision.read import read
     from benchmarks.service import ROOT
     from training import versions
 
     models = ROOT / "models" / "digits"
-    engine = live.engine(Graph(versions.verify(models / str(versions.current(models)))), threads=1)
+    cascade = load_cascade(Graph(versions.verify(models / str(versions.current(models)))), threads=1)
     most = Settings.from_environment().max_pixels
     barrier.wait()
     done, began = 0, time.monotonic()
@@ -45,8 +45,8 @@ def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrie
         for start in range(0, len(images), BATCH):
             chunk = images[start : start + BATCH]
             if decode:
-                engine.predict(np.stack([read(image, most).image for image in chunk]))
+                cascade.predict(np.stack([read(image, most).image for image in chunk]))
             else:
-                engine.predict(np.frombuffer(b"".join(chunk), np.uint8).reshape(-1, 28, 28))
+                cascade.predict(np.frombuffer(b"".join(chunk), np.uint8).reshape(-1, 28, 28))
         done += len(images)
     results.put(done / (time.monotonic() - began))

@@ -93,8 +93,8 @@ def _engines(version: Version, threads: int, folder: Path) -> Iterator[tuple[str
     """What serves, then the whole network in every runtime that is installed, by name, as a function of uint8
     (n, 28, 28).
     """
-    from app.inference import live
     from app.inference.engine import Graph, OpenVinoEngine
+    from app.inference.ensemble import load_cascade
     from training.errors import TrainingError
 
     with contextlib.suppress(ImportError):  # before anything of it runs, exports included
@@ -102,10 +102,8 @@ def _engines(version: Version, threads: int, folder: Path) -> Iterator[tuple[str
 
         tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)
-    yield "OpenVINO, as served", live.engine(Graph(version), threads).predict
-    ours = OpenVinoEngine(Graph(version), threads)
-    ours.warm()
-    yield "OpenVINO, all members", ours.predict
+    yield "OpenVINO, as served", load_cascade(Graph(version), threads).predict
+    yield "OpenVINO, all members", OpenVinoEngine(Graph(version), threads).predict
     for make in (_onnx, _litert, _keras):
         try:
             yield from make(version, threads, folder).items()

@@ -1,12 +1,10 @@
 """Runs images that arrive together in one batch."""
 
 import asyncio
-import heapq
-import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -70,9 +68,9 @@ class Batcher:
         self._waiting = 0  # images
         self._calls: deque[_Call] = deque()  # for a fast first stage
         self._turn_comes = False
-        # By stage, images for the thread: those of small calls first, then in their order.
-        self._queues: list[list[tuple[bool, int, _Call, int]]] = [[] for _ in self._stages]
-        self._numbers = itertools.count()
+        # By stage, calls with the places of their images that wait for the thread.
+        self._queues: list[deque[tuple[_Call, deque[int]]]] = [deque() for _ in self._stages]
+        self._stage = 0  # of the last run in the thread
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._thread_runs = False
 
@@ -147,15 +145,12 @@ class Batcher:
 
     def _run_on_loop(self, parts: list[tuple[_Call, int, int]]) -> None:
         images = [call.images[start:stop] for call, start, stop in parts]
-        stage = self._stages[0]
         try:
-            batch = images[0] if len(images) == 1 else np.concatenate(images)
-            self._observe(len(batch))
-            rows = stage.predict(batch)
+            rows = self._predict(0, images[0] if len(images) == 1 else np.concatenate(images))
         except Exception as error:  # it belongs to those who wait
             _fail([call for call, _, _ in parts], error)
             return
-        undecided, first = stage.undecided(rows), 0
+        undecided, first = self._stages[0].undecided(rows), 0
         for call, start, stop in parts:
             last = first + stop - start
             call.rows[start:stop] = rows[first:last]
@@ -164,51 +159,58 @@ class Batcher:
             _settle(call, stop - start - len(places))
             first = last
 
-    def _queue(self, stage: int, call: _Call, places: "list[int] | range") -> None:
-        large = len(call.images) > self._stages[stage].max_batch_size
-        for place in places:
-            heapq.heappush(self._queues[stage], (large, next(self._numbers), call, place))
+    def _queue(self, stage: int, call: _Call, places: Sequence[int]) -> None:
+        """Let images of a call wait for a stage in the thread."""
+        if places:
+            self._queues[stage].append((call, deque(places)))
 
     def _run_in_thread(self) -> None:
-        """Start the next run of the thread, if it has none."""
-        if self._thread_runs:
-            return
-        while waiting := [number for number, queue in enumerate(self._queues) if queue]:
-            number = min(waiting, key=lambda number: self._queues[number][0][:2])
-            batch = self._pop(number)
-            if batch:
-                break
-        else:
-            return
-        images = np.stack([call.images[place] for call, place in batch])
-        if number == 0:
-            self._observe(len(images))
-        self._thread_runs = True
-        run = asyncio.get_running_loop().run_in_executor(self._thread, self._stages[number].predict, images)
-        run.add_done_callback(lambda run: self._ran(number, batch, run))
+        """Start the next run of the thread, if it has none. Stages take turns."""
+        while not self._thread_runs and any(self._queues):
+            self._stage = (self._stage + 1) % len(self._stages)
+            if batch := self._pop(self._stage):
+                self._start(self._stage, batch)
 
-    def _pop(self, number: int) -> list[tuple[_Call, int]]:
-        queue, batch, now = self._queues[number], list[tuple[_Call, int]](), time.monotonic()
-        while queue and len(batch) < self._stages[number].max_batch_size:
-            _, _, call, place = heapq.heappop(queue)
-            if not _is_over(call, now):
-                call.begun = True
-                batch.append((call, place))
+    def _pop(self, stage: int) -> list[tuple[_Call, int]]:
+        """The next batch of a stage: an image of each call by turns, so that nobody waits for all of a large call."""
+        batch, now = list[tuple[_Call, int]](), time.monotonic()
+        queue = self._queues[stage]
+        while queue and len(batch) < self._stages[stage].max_batch_size:
+            call, places = queue.popleft()
+            if _is_over(call, now):
+                continue
+            call.begun = True
+            batch.append((call, places.popleft()))
+            if places:
+                queue.append((call, places))
         return batch
 
-    def _ran(self, number: int, batch: list[tuple[_Call, int]], run: asyncio.Future[Probabilities]) -> None:
+    def _predict(self, stage: int, images: Images) -> Probabilities:
+        if stage == 0:
+            self._observe(len(images))
+        return self._stages[stage].predict(images)
+
+    def _start(self, stage: int, batch: list[tuple[_Call, int]]) -> None:
+        images = np.stack([call.images[place] for call, place in batch])
+        self._thread_runs = True
+        run = asyncio.get_running_loop().run_in_executor(self._thread, self._predict, stage, images)
+        run.add_done_callback(lambda run: self._ran(stage, batch, run))
+
+    def _ran(self, stage: int, batch: list[tuple[_Call, int]], run: asyncio.Future[Probabilities]) -> None:
         self._thread_runs = False
         if error := run.exception():
             _fail([call for call, _ in batch], error)
         else:
             rows = run.result()
-            undecided = self._stages[number].undecided(rows)
+            undecided, going_on = self._stages[stage].undecided(rows), dict[_Call, list[int]]()
             for row, (call, place) in enumerate(batch):
                 call.rows[place] = rows[row]
                 if row in undecided:
-                    self._queue(number + 1, call, [place])
+                    going_on.setdefault(call, []).append(place)
                 else:
                     _settle(call, 1)
+            for call, places in going_on.items():
+                self._queue(stage + 1, call, places)
         self._run_in_thread()
 
 

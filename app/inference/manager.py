@@ -22,7 +22,7 @@ RETRY_SECONDS = 30.0
 
 
 class Observer(Protocol):
-    """Counts what happens. ``load_failed`` comes from other threads than the event loop's."""
+    """Counts what happens. ``batch`` and ``load_failed`` come from other threads than the event loop's, too."""
 
     def batch(self, images: int) -> None: ...
     def serving(self, name: str, version: int) -> None: ...

@@ -2,16 +2,16 @@
 
 import contextlib
 import os
-import subprocess
-import sys
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
-from app.inference import live
+from app.errors import ModelError
 from app.inference.engine import Graph, OpenVinoEngine
-from tests.conftest import ROOT, SHIPPED
+from app.inference.ensemble import LARGE_BATCH_SIZES, load_cascade
+from tests.conftest import SHIPPED
 from tests.samples import handwritten
 from training import versions
 from training.data import Digits
@@ -35,7 +35,8 @@ def test_the_batch_size_does_not_change_an_answer(engine: OpenVinoEngine) -> Non
     random = np.random.default_rng(1)
     images = np.stack([handwritten(n % 10, random) for n in range(150)])
     reference = np.concatenate([engine.predict(image[None]) for image in images])
-    some = OpenVinoEngine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), 1, [1, 2, 16, *live.MANY])
+    sizes = (1, 2, 16, *LARGE_BATCH_SIZES)
+    some = OpenVinoEngine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), 1, sizes)
     for count in (2, 3, 7, 33, 64, 65, 150):
         assert np.abs(engine.predict(images[:count]) - reference[:count]).max() < 1e-6
         assert np.abs(some.predict(images[:count]) - reference[:count]).max() < 1e-6
@@ -56,6 +57,22 @@ def test_its_thread_may_run_on_any_core() -> None:
     assert {*allowed} == {len(os.sched_getaffinity(0))}
 
 
+def test_a_network_that_gives_no_probabilities_is_refused() -> None:
+    import openvino
+
+    class Scores(Graph):
+        """The first stage without its softmax."""
+
+        def part(self, output: str | None) -> Any:
+            whole = super().part(output)
+            (softmax,) = (node for node in whole.get_ops() if node.get_type_name() == "Softmax")
+            return openvino.Model([softmax.input_value(0)], whole.get_parameters())
+
+    graph = Scores(versions.verify(SHIPPED / str(versions.current(SHIPPED))))
+    with pytest.raises(ModelError, match="does not give ten probabilities"):
+        OpenVinoEngine(graph, threads=1, output=versions.SCOUT_OUTPUT)
+
+
 def test_results_are_kept_when_the_engine_runs_again(engine: OpenVinoEngine) -> None:
     random = np.random.default_rng(1)
     first = engine.predict(handwritten(1, random)[None])
@@ -66,7 +83,7 @@ def test_results_are_kept_when_the_engine_runs_again(engine: OpenVinoEngine) -> 
 
 def test_the_shipped_version_on_mnist(mnist: Digits) -> None:
     version = versions.verify(SHIPPED / str(versions.current(SHIPPED)))
-    digits = live.engine(Graph(version), threads=2).predict(mnist.test.images).argmax(axis=1)
+    digits = load_cascade(Graph(version), threads=2).predict(mnist.test.images).argmax(axis=1)
     card = version.card
     assert int((digits == mnist.test.labels).sum()) == card.metrics["test"].correct
     assert card.metrics["test"].accuracy >= 0.996
@@ -83,12 +100,3 @@ def test_what_ships_is_small_and_carries_no_optimiser() -> None:
     assert path.stat().st_size < 4_000_000
     with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights:
         assert not weights.get("optimizer")
-
-
-def test_the_runtime_comes_without_its_converter_which_others_may_still_import() -> None:
-    """The converter is most of the runtime's import, and of no use to the service; a training may want it."""
-    program = (
-        "import sys; from app.inference.engine import runtime; runtime(); "
-        "assert 'openvino.tools.ovc' not in sys.modules; from openvino.tools.ovc import convert_model"
-    )
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
