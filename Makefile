@@ -41,6 +41,7 @@ clean:
 
 # The marker is written last, so a set-up that was cut short is done again.
 $(ready): pyproject.toml constraints.txt
+	@echo "Installing what it needs into .venv, once: a minute or two."
 	test -x $(bin)/pip || $(PYTHON) -m venv --clear .venv
 	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
