@@ -1,5 +1,7 @@
 """What several test modules need."""
 
+import contextlib
+import os
 import re
 import time
 from collections.abc import Callable
@@ -30,3 +32,15 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 def children(pid: int) -> list[int]:
     """Ids of the processes that a process has started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+_LISTENS = "0A"  # a state in /proc/net/tcp
+
+
+def listens(pid: int) -> bool:
+    """Whether a process has a socket that listens."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == _LISTENS}
+    with contextlib.suppress(FileNotFoundError):  # it ended
+        return any(os.readlink(link) in listening for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
+    return False

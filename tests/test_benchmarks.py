@@ -17,7 +17,7 @@ from benchmarks.peer import PEERS, SOURCES
 from benchmarks.processes import Server, below, free_port
 from benchmarks.table import markdown
 from tests.conftest import ROOT
-from tests.test_processes import listens
+from tests.support import listens
 
 
 def measurement(rate: float, p99: float = 2.0, errors: int = 0) -> Measurement:
