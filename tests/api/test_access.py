@@ -1,4 +1,4 @@
-"""An error that nobody foresaw: told in the log, and as a problem that says nothing of the inside."""
+"""An unexpected error: told in the log, and as a problem that says nothing of the inside."""
 
 import logging
 from collections.abc import Iterator
@@ -10,9 +10,10 @@ import pytest
 
 from app.api import predictions
 from app.api.problems import MEDIA_TYPE
-from app.inference import live
+from app.inference import manager
+from app.inference.engine import OpenVinoEngine
 from tests.conftest import served
-from tests.api.test_predictions import SEVEN
+from tests.support import SEVEN
 
 
 def broken(*_: Any) -> Never:
@@ -21,20 +22,28 @@ def broken(*_: Any) -> Never:
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    """The real service, in this process, with two things broken."""
-    monkeypatch.setattr(predictions, "content_type", broken)  # on the short way
-    monkeypatch.setattr(live, "cards", broken)  # on the framework's
-    with served(tmp_path) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    """The real service, in this process, with some parts broken."""
+    with served(tmp_path) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        monkeypatch.setattr(predictions, "parse_many", broken)
+        monkeypatch.setattr(manager, "cards", broken)
+        monkeypatch.setattr(OpenVinoEngine, "_run", broken)
         yield client
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/predict/batch"), ("GET", "/models")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/predict/batch"),  # a plain route
+        ("GET", "/models"),  # one of FastAPI's, in a thread
+        ("POST", "/predict"),  # the network
+    ],
+)
 def test_it_says_nothing_of_the_inside(
     service: httpx.Client, caplog: pytest.LogCaptureFixture, method: str, path: str
 ) -> None:
     with caplog.at_level(logging.INFO):
         reply = service.request(method, path, content=SEVEN, headers={"content-type": "image/png"})
-        # It goes on; and what it does after a reply, such as writing its line, it has done before it takes up the next.
+        # It goes on. And the line of a request is written before the next request on its connection is read.
         assert service.get("/health/live").json() == {"status": "alive"}
     assert reply.status_code == 500
     assert reply.headers["content-type"] == MEDIA_TYPE

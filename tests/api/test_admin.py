@@ -2,22 +2,24 @@
 
 import socket
 import stat
+import sys
 from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.conftest import AUTHORISED, TOKEN, Server, Start
+from app.api.auth import load_admin_digest
+from app.settings import Settings
 from tests.api.test_bad_input import check
-from tests.api.test_predictions import SEVEN
+from tests.conftest import AUTHORISED, TOKEN, Server, Start
+from tests.support import SEVEN, wait_for
 from tests.test_process import refused_start
 
 
-def made(servers: list[Server]) -> list[str]:
-    """Every token that a log told."""
-    told = [line["message"] for server in servers for line in server.lines()]
-    return [message.rpartition(" ")[2] for message in told if "admin token, made" in message]
+def told(server: Server, path: Path) -> int:
+    """How many lines of a log say that the token is in this file."""
+    return sum(line["message"] == f"the admin token is in {path}" for line in server.lines())
 
 
 def status(server: Server, token: str) -> int:
@@ -77,7 +79,7 @@ def test_the_documentation_page_can_authorise(client: httpx.Client) -> None:
 def test_a_token_is_made_once_and_kept(start_server: Start, tmp_path: Path) -> None:
     state = tmp_path / "deep" / "state"
     first = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(state))
-    (token,) = made([first])
+    token = (state / "token").read_text().strip()
     assert len(token) >= 20
     assert stat.S_IMODE((state / "token").stat().st_mode) == 0o600
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
@@ -86,28 +88,49 @@ def test_a_token_is_made_once_and_kept(start_server: Start, tmp_path: Path) -> N
     first.stop()
 
     second = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(state))
-    assert made([first, second]) == [token]
-    assert any(line["message"].endswith(str(state / "token")) for line in second.lines())
-    assert token not in second.log.read_text()
+    assert (state / "token").read_text().strip() == token
     assert status(second, token) == 404
+    for server in (first, second):
+        assert told(server, state / "token") == 1
+        assert token not in server.log.read_text()  # logs are collected and kept
+
+
+def test_a_new_token_is_shown_on_a_terminal_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nowhere else."""
+    for folder, is_terminal in (("one", True), ("two", False)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        for start in (1, 2):
+            load_admin_digest(Settings(state=tmp_path / folder))
+            shown = capsys.readouterr()
+            token = (tmp_path / folder / "token").read_text().strip()
+            assert (token in shown.err) == (is_terminal and start == 1)
+            assert token not in shown.out
+
+
+@pytest.mark.parametrize("token", ["", " "])
+def test_an_empty_token_counts_as_none(start_server: Start, tmp_path: Path, token: str) -> None:
+    """A compose file sets a variable that is empty where nobody set it."""
+    server = start_server(DIGITS_ADMIN_TOKEN=token, DIGITS_STATE=str(tmp_path / "state"))
+    made = (tmp_path / "state" / "token").read_text().strip()
+    assert status(server, made) == 404
+    assert status(server, token) == 401
 
 
 def test_server_processes_agree_on_one_token(start_server: Start, tmp_path: Path) -> None:
-    server = start_server(
-        "--workers", "4", DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(tmp_path / "state"), DIGITS_THREADS="1"
-    )
-    while sum("admin token" in line["message"] for line in server.lines()) < 4:
-        assert server.process.poll() is None
-    (token,) = made([server])
+    state = tmp_path / "state"
+    server = start_server("--workers", "4", DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(state), DIGITS_THREADS="1")
+    wait_for(lambda: told(server, state / "token") == 4, "four processes that have the token")
+    token = (state / "token").read_text().strip()
     assert Counter(status(server, token) for _ in range(40)) == {404: 40}
-    assert [path.name for path in (tmp_path / "state").iterdir() if "token" in path.name] == ["token"]
+    assert [path.name for path in state.iterdir() if "token" in path.name] == ["token"]
 
 
 def test_without_a_place_for_it_calls_are_refused_and_pictures_read(start_server: Start, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     server = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(tmp_path / "file" / "state"))
     assert any(line["level"] == "warning" and "DIGITS_ADMIN_TOKEN" in line["message"] for line in server.lines())
-    assert made([server]) == []
     for token in ("", "None", TOKEN):
         assert status(server, token) == 401
     assert httpx.post(f"{server.url}/predict", files={"file": SEVEN}).json()["digit"] == 7
@@ -123,8 +146,8 @@ def test_an_emptied_token_file_lets_nobody_in(start_server: Start, tmp_path: Pat
         assert status(server, token) == 401
 
 
-@pytest.mark.parametrize("token", ["", "seven77", "two words", "naïve-token", "line-break\n"])
+@pytest.mark.parametrize("token", ["seven77", "two words", "naïve-token", "line-break\n"])
 def test_a_token_that_cannot_be_one_stops_the_start(token: str) -> None:
     message = refused_start(DIGITS_ADMIN_TOKEN=token)
     assert "DIGITS_ADMIN_TOKEN" in message
-    assert not token or token.strip() not in message
+    assert token.strip() not in message

@@ -1,6 +1,7 @@
 """Everything that can be wrong with a request: its status, what the reply says, and that the server goes on."""
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,9 +9,10 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.conftest import Server, Start
-from tests.api.test_predictions import SEVEN, pixels
+from tests.api.test_predictions import RAW, pixels
+from tests.conftest import AUTHORISED, Start
 from tests.samples import base64_of, draw, encode, handwritten
+from tests.support import SEVEN
 from tests.vision.test_decode import png_header
 
 JSON = {"content-type": "application/json"}
@@ -33,6 +35,18 @@ def check(reply: httpx.Response, status: int, *words: str) -> dict[str, Any]:
     for word in words:
         assert word in problem["detail"]
     return problem
+
+
+def raw_reply(client: httpx.Client, request: bytes) -> httpx.Response:
+    """The one reply on a connection that the service closes."""
+    address = client.base_url.host, client.base_url.port or 80
+    with socket.create_connection(address, timeout=30) as line:
+        line.sendall(request)
+        told = b"".join(iter(lambda: line.recv(65536), b""))
+    head, _, body = told.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    headers = [tuple(header.split(b": ", 1)) for header in lines]
+    return httpx.Response(int(status.split()[1]), headers=headers, content=body)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
@@ -94,8 +108,18 @@ def test_pixels_out_of_range(client: httpx.Client, value: str) -> None:
 
 
 def test_pixels_from_0_to_1_are_noticed(client: httpx.Client) -> None:
-    scaled = [[value / 255 for value in row] for row in pixels()]
-    check(client.post("/predict", json={"pixels": scaled}), 422, "multiply by 255")
+    """Also where a resampling went a little over 1. Read as they are, they would be blank."""
+    for largest in (1, 1.0001, 1.99):
+        scaled = [[value / 255 * largest for value in row] for row in pixels()]
+        check(client.post("/predict", json={"pixels": scaled}), 422, f"to {largest}", "multiply by 255")
+        (entry,) = client.post("/predict/batch", json={"pixels": [scaled]}).json()["predictions"]
+        assert "multiply by 255" in entry["error"]["detail"]
+    ink = [[value // 255 for value in row] for row in pixels()]
+    check(client.post("/predict", json={"pixels": ink}), 422, "multiply by 255")
+    assert client.post("/predict", json={"pixels": [[0] * 28] * 28}).json()["reason"] == "blank"
+    faint = [[value // 100 for value in row] for row in pixels()]
+    assert max(map(max, faint)) == 2
+    assert client.post("/predict", json={"pixels": faint}).status_code == 200
 
 
 def test_what_is_not_an_image_or_a_damaged_one(client: httpx.Client) -> None:
@@ -154,6 +178,50 @@ def test_strict_is_true_or_false(client: httpx.Client, path: str, said: str) -> 
     assert len(reply.json()["detail"]) < 200
 
 
+ENCODED = [
+    ({"content-encoding": "gzip"}, "Content-Encoding"),
+    ({"content-encoding": "identity, br"}, "Content-Encoding"),
+    ({"content-range": "bytes 0-99/200"}, "Content-Range"),
+]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/feedback", "/retrain"])
+@pytest.mark.parametrize(("headers", "word"), ENCODED)
+def test_a_body_that_is_compressed_or_a_part(
+    client: httpx.Client, path: str, headers: dict[str, str], word: str
+) -> None:
+    """Its bytes would be taken for something else."""
+    reply = client.post(path, content=b"{}", headers={**JSON, **AUTHORISED, **headers})
+    assert check(reply, 415, word)["type"] == "urn:digits:problem:unsupported-encoding"
+
+
+def test_a_body_that_is_compressed_on_its_way(client: httpx.Client) -> None:
+    head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ntransfer-encoding: gzip, chunked\r\n\r\n"
+    reply = raw_reply(client, head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(SEVEN), SEVEN))
+    assert check(reply, 415, "Transfer-Encoding")["type"] == "urn:digits:problem:unsupported-encoding"
+
+
+@pytest.mark.parametrize("said", ["identity", "Identity", ""])
+def test_a_body_that_says_that_it_is_not_compressed(client: httpx.Client, said: str) -> None:
+    reply = client.post("/predict", content=SEVEN, headers={"content-type": "image/png", "content-encoding": said})
+    assert reply.json()["digit"] == 7
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "word"),
+    [
+        (b"GET /models HTTP/1.1\r\n\r\n", 400, "0 Host headers"),
+        (b"GET /models HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", 400, "2 Host headers"),
+        (b"nonsense\r\n\r\n", 400, "HTTP/1.1"),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 70_000 + b"\r\n", 431, "fewer headers"),
+    ],
+)
+def test_what_is_no_request(client: httpx.Client, request_bytes: bytes, status: int, word: str) -> None:
+    reply = raw_reply(client, request_bytes)
+    check(reply, status, word)
+    assert reply.headers["connection"] == "close"
+
+
 def test_too_many_images_in_a_batch(client: httpx.Client) -> None:
     check(client.post("/predict/batch", files=[("file", b"")] * 1001), 413, "1,000")
     check(client.post("/predict/batch", json={"images": [""] * 1001}), 413, "1,000")
@@ -170,17 +238,42 @@ def test_too_many_other_fields_are_not_called_images(client: httpx.Client) -> No
 def test_plain_bytes_from_0_to_1(client: httpx.Client) -> None:
     """As from arrays that were scaled for a network; read as they are, they would be blank."""
     raw = (handwritten(7, np.random.default_rng(0)) > 100).astype(np.uint8).tobytes()
-    headers = {"content-type": "application/octet-stream"}
-    check(client.post("/predict/batch", content=raw, headers=headers), 422, "0 to 1", "255")
-    assert client.post("/predict/batch", content=bytes(784), headers=headers).status_code == 200
-    check(client.post("/predict", content=raw, headers=headers), 422, "0 to 1", "255")
-    assert client.post("/predict", content=bytes(784), headers=headers).json()["reason"] == "blank"
+    check(client.post("/predict/batch", content=raw, headers=RAW), 422, "0 to 1", "255")
+    assert client.post("/predict/batch", content=bytes(784), headers=RAW).status_code == 200
+    check(client.post("/predict", content=raw, headers=RAW), 422, "0 to 1", "255")
+    assert client.post("/predict", content=bytes(784), headers=RAW).json()["reason"] == "blank"
 
 
-@pytest.mark.parametrize("body", [b"", bytes(783), bytes(785), bytes(2 * 784), SEVEN])
+@pytest.mark.parametrize("body", [b"", bytes(783), bytes(785), bytes(2 * 784), b"%PDF-1.7"])
 def test_plain_bytes_that_are_not_one_image(client: httpx.Client, body: bytes) -> None:
-    headers = {"content-type": "application/octet-stream"}
-    check(client.post("/predict", content=body, headers=headers), 422, f"{len(body):,} bytes", "784", "image/png")
+    check(client.post("/predict", content=body, headers=RAW), 422, f"{len(body):,} bytes", "784", "image/png")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int16", "int32", "int64"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_arrays_of_another_type_than_uint8(client: httpx.Client, path: str, kind: str, count: int) -> None:
+    """An array of float32 has the bytes of four images of uint8."""
+    random = np.random.default_rng(0)
+    images = np.stack([handwritten(digit, random) for digit in range(count)])
+    for array in (images, images / 255) if kind.startswith("float") else (images,):
+        check(client.post(path, content=array.astype(kind).tobytes(), headers=RAW), 422, kind, "send uint8")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WebP", "BMP"])
+def test_a_picture_s_file_in_place_of_a_batch_of_pixels(client: httpx.Client, kind: str) -> None:
+    content = encode(draw(7, (28, 28)), kind)
+    content += bytes(-len(content) % 784) if kind != "BMP" else b""  # a BMP has its length at its beginning
+    check(client.post("/predict/batch", content=content, headers=RAW), 422, f"{kind} file", "form fields 'file'")
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"), [(b"\x93NUMPY", "NumPy"), (b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "ZIP")]
+)
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_another_file_in_place_of_pixels(client: httpx.Client, path: str, start: bytes, kind: str) -> None:
+    content = start + bytes(784 - len(start))
+    check(client.post(path, content=content, headers=RAW), 422, f"{kind} file", "pixels alone")
 
 
 def test_json_after_a_byte_order_mark(client: httpx.Client) -> None:
@@ -219,7 +312,7 @@ def test_a_data_url_without_data(client: httpx.Client) -> None:
 
 
 def test_limits_come_from_the_environment(start_server: Start) -> None:
-    server: Server = start_server(DIGITS_MAX_BODY="2KiB", DIGITS_MAX_PIXELS="1000", DIGITS_MAX_BATCH="2")
+    server = start_server(DIGITS_MAX_BODY="2KiB", DIGITS_MAX_PIXELS="1000", DIGITS_MAX_BATCH="2")
     with httpx.Client(base_url=server.url) as other:
         check(other.post("/predict", files={"file": bytes(3000)}), 413, "2,048")
         check(other.post("/predict", files={"file": encode(draw(1, (40, 40)))}), 413, "40 x 40", "1,000")

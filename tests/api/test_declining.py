@@ -12,15 +12,15 @@ from PIL import Image
 from pydantic import BaseModel
 
 from app.api import schemas
-from app.inference import live
 from app.inference.confidence import TWO_READINGS, doubts
 from app.inference.engine import Graph
+from app.inference.ensemble import load_cascade
 from tests import versions as made
-from tests.conftest import SHIPPED, Start
 from tests.api.test_bad_input import check
-from tests.api.test_predictions import SEVEN, check_reading, pixels
-from tests.api.test_service import metric
+from tests.api.test_predictions import check_reading, pixels
+from tests.conftest import SHIPPED, Start
 from tests.samples import base64_of, draw, encode, handwritten
+from tests.support import SEVEN, metric
 from tests.vision.test_several import row
 from training import versions
 
@@ -49,11 +49,11 @@ def service(careful: Path, start_server: Start) -> Iterator[httpx.Client]:
 def picture(fits: Callable[[NDArray[np.float32]], bool]) -> bytes:
     """Digits one upon the other, of which the network says what fits: its probabilities come largest first."""
     random = np.random.default_rng(0)
-    engine = live.engine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
+    cascade = load_cascade(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
     for _ in range(5000):
         layers = [handwritten(int(digit), random) for digit in random.integers(0, 10, 2)]
         image: NDArray[np.uint8] = np.maximum(*layers)
-        if fits(np.sort(engine.predict(image[None])[0])[::-1]):
+        if fits(np.sort(cascade.predict(image[None])[0])[::-1]):
             return encode(image)
     raise AssertionError("no such picture")
 

@@ -2,24 +2,25 @@
 
 import base64
 import io
-import os
+import logging
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.api.feedback import export_feedback
-from app.api.state import FullState
-from app.settings import Settings
-from tests.conftest import AUTHORISED, ROOT, Start
-from tests.samples import base64_of, encode, handwritten
+from app.retraining.feedback import Feedback
+from tests.api.test_bad_input import check, raw_reply
+from tests.conftest import AUTHORISED, TOKEN, Start, served
+from tests.samples import IMAGES, base64_of, encode, handwritten
+from tests.support import PATIENCE, wait_for
 
-SEVEN = (ROOT / "tests/images/seven.png").read_bytes()
+SEVEN = (IMAGES / "seven.png").read_bytes()
 
 
 @pytest.fixture
@@ -58,15 +59,90 @@ def test_all_forms_and_what_is_kept(service: httpx.Client) -> None:
         assert len(files.read("feedback.jsonl").splitlines()) == 2
 
 
-def test_an_archive_is_made_beside_the_database_not_in_memory(tmp_path: Path) -> None:
-    class Many:
-        def write_archive(self, file: IO[bytes]) -> None:
-            self.file, self.place = file, os.readlink(f"/proc/self/fd/{file.fileno()}")
+def test_the_archive_is_streamed(service: httpx.Client) -> None:
+    """Its size is not known before: it is made while it is sent."""
+    sent = [digit(seed) for seed in range(5)]
+    for content in sent:
+        service.post("/feedback", files={"file": content}, data={"label": "4"}).raise_for_status()
+    reply = service.get("/feedback/export")
+    assert reply.headers["transfer-encoding"] == "chunked"
+    assert "content-length" not in reply.headers
+    assert reply.headers["content-disposition"] == 'attachment; filename="feedback.zip"'
+    with zipfile.ZipFile(io.BytesIO(reply.content)) as files:
+        assert files.testzip() is None
+        assert [files.read(f"sent/{number}") for number in range(1, 6)] == sent
 
-    feedback, settings = Many(), Settings(state=tmp_path / "state")
-    export_feedback(cast(FullState, {"settings": settings, "feedback": feedback}))
-    feedback.file.close()
-    assert feedback.place.startswith(f"{tmp_path}/state/")
+
+class Gated:
+    """An archive of two pieces. The second one is made when it is let go."""
+
+    def __init__(self) -> None:
+        self.open, self.is_broken = threading.Event(), False
+
+    def __call__(self, feedback: Feedback) -> Iterator[bytes]:
+        yield b"first, "
+        assert self.open.wait(PATIENCE)
+        if self.is_broken:
+            raise ZeroDivisionError
+        yield b"second"
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
+    gated = Gated()
+    monkeypatch.setattr(Feedback, "archive", lambda feedback: gated(feedback))
+    yield gated
+    gated.open.set()  # or the service would not end
+
+
+@pytest.fixture
+def exporting(archive: Gated, tmp_path: Path) -> Iterator[httpx.Client]:
+    with served(tmp_path) as port:
+        headers = {"authorization": f"Bearer {(tmp_path / 'token').read_text().strip()}"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=PATIENCE) as client:
+            yield client
+        archive.open.set()
+
+
+def is_sent(client: httpx.Client) -> bool:
+    return client.get("/feedback/export").content == b"first, second"
+
+
+def test_one_archive_is_sent_at_a_time(exporting: httpx.Client, archive: Gated) -> None:
+    with exporting.stream("GET", "/feedback/export") as reply:
+        pieces = reply.iter_raw()
+        assert next(pieces) == b"first, "
+        second = exporting.get("/feedback/export")
+        assert check(second, 503, "try again")["type"] == "urn:digits:problem:overloaded"
+        assert second.headers["retry-after"] == "1"
+        archive.open.set()
+        assert b"".join(pieces) == b"second"
+    wait_for(lambda: is_sent(exporting), "another archive")
+
+
+def test_an_archive_whose_client_hangs_up_is_in_nobody_s_way(exporting: httpx.Client, archive: Gated) -> None:
+    with exporting.stream("GET", "/feedback/export") as reply:
+        assert next(reply.iter_raw()) == b"first, "
+    archive.open.set()
+    wait_for(lambda: is_sent(exporting), "another archive")
+
+
+def test_an_archive_that_breaks_off_does_not_look_whole(
+    exporting: httpx.Client, archive: Gated, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive.is_broken = True
+    archive.open.set()
+    with caplog.at_level(logging.ERROR), pytest.raises(httpx.RemoteProtocolError):
+        exporting.get("/feedback/export")
+    assert any(record.exc_info and record.exc_info[0] is ZeroDivisionError for record in caplog.records)
+    archive.is_broken = False
+    wait_for(lambda: is_sent(exporting), "another archive")
+
+
+def test_an_archive_is_not_for_http_1_0(client: httpx.Client) -> None:
+    """The client could not tell a whole one from one that broke off."""
+    reply = raw_reply(client, f"GET /feedback/export HTTP/1.0\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode())
+    check(reply, 400, "HTTP/1.1")
 
 
 @pytest.mark.parametrize("media_type", ["image/\0png", "a" * 3000, "image/<b>"])
@@ -104,18 +180,24 @@ def test_pages(service: httpx.Client) -> None:
         ({"files": {"file": encode(Image.new("L", (50, 50), 255))}, "data": {"label": "7"}}, 422, "blank"),
     ],
 )
-def test_bad_input_is_told_and_not_kept(client: httpx.Client, body: dict, status: int, word: str) -> None:
-    before = client.get("/feedback").json()
+def test_bad_input_is_told_and_not_kept(client: httpx.Client, body: dict[str, Any], status: int, word: str) -> None:
+    before = client.get("/feedback", headers=AUTHORISED).json()
+    assert "feedback" in before
     reply = client.post("/feedback", **{**body, "headers": {**AUTHORISED, **body.get("headers", {})}})
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/problem+json"
     assert word in reply.json()["detail"]
-    assert client.get("/feedback").json() == before
+    assert client.get("/feedback", headers=AUTHORISED).json() == before
 
 
-def test_it_needs_the_token(client: httpx.Client) -> None:
-    reply = client.post("/feedback", files={"file": SEVEN}, data={"label": "7"})
-    assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong-token-altogether"}])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/feedback"), ("GET", "/feedback"), ("GET", "/feedback/export")])
+def test_it_needs_the_token(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> None:
+    """Pictures are their senders' own, so reading them needs it, too."""
+    reply = client.request(method, path, headers=headers)
+    assert check(reply, 401, "admin token")["type"] == "urn:digits:problem:unauthorized"
+    assert reply.headers["www-authenticate"] == "Bearer"
+    assert client.head(path, headers=headers).status_code == 401
 
 
 def test_a_database_that_is_away_stops_corrections_but_no_predictions(start_server: Start, tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """More is asked than can be done: what is refused, what is dropped, and what goes on all the same."""
 
 import contextlib
-import io
-import re
+import functools
+import logging
 import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -17,205 +18,290 @@ import pytest
 from PIL import Image
 
 from app.api import predictions
-from app.api.bodies import MOST_ARRIVING
+from app.api.bodies import MAX_ARRIVING_BYTES
+from app.inference.batcher import CONGESTED_RUNS
+from app.inference.engine import OpenVinoEngine
+from app.inference.ensemble import LARGE_BATCH_SIZES
+from app.settings import Settings
 from app.vision.read import Sight, read_image
-from tests.conftest import Server, Start, served
+from tests import conftest
 from tests.api.test_bad_input import check
-from tests.api.test_predictions import IMAGES, SEVEN, pixels
-from tests.api.test_service import metric
-from tests.samples import draw, encode
+from tests.api.test_predictions import RAW, pixels
+from tests.conftest import Start
+from tests.samples import IMAGES, draw, encode
+from tests.support import PATIENCE, SEVEN, metric, wait_for
 
-RAW = {"content-type": "application/octet-stream"}
+# More than may wait before clients are watched, of grain, which the first stage of the network leaves undecided.
+MANY = CONGESTED_RUNS * LARGE_BATCH_SIZES[-1] + 1
+GRAIN = np.random.default_rng(0).integers(0, 256, (MANY, 28, 28), np.uint8).tobytes()
 
-# Grain, of which the scout is not sure: a thousand plain digits are read too soon to do anything meanwhile.
-THOUSAND = np.random.default_rng(0).integers(0, 256, (1000, 28, 28), np.uint8).tobytes()
+LARGE = encode(draw(7, (600, 600)))  # decoded in a thread
 
 
-@contextmanager
-def busy(server: Server) -> Iterator[list[httpx.Response]]:
-    """While the network reads a thousand images; the reply, afterwards."""
-    replies: list[httpx.Response] = []
-    sender = threading.Thread(
-        target=lambda: replies.append(
-            httpx.post(f"{server.url}/predict/batch", content=THOUSAND, headers=RAW, timeout=60)
-        )
+@contextlib.contextmanager
+def service(monkeypatch: pytest.MonkeyPatch, state: Path, **settings: Any) -> Iterator[httpx.Client]:
+    """The service in this process, with one thread to decode and with these settings."""
+    monkeypatch.setattr(conftest, "Settings", functools.partial(Settings, **{"threads": 1, **settings}))
+    with (
+        conftest.served(state) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=2 * PATIENCE) as client,
+    ):
+        yield client
+
+
+def connect(client: httpx.Client) -> socket.socket:
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=PATIENCE)
+
+
+def message(path: str, content_type: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def count(client: httpx.Client, path: str, status: int) -> float:
+    return metric(
+        client.get("/metrics").text, f'digits_requests_total{{method="POST",path="{path}",status="{status}"}}'
     )
-    # One client for all looks: to make one takes as long as many runs of the network.
-    with httpx.Client(base_url=server.url) as watching:
-        before = runs(watching)
-        sender.start()
-        while runs(watching) < before + 2:
-            time.sleep(0.002)
-    yield replies
-    sender.join()
-    assert [reply.status_code for reply in replies] == [200]
-    assert len(replies[0].json()["predictions"]) == 1000
 
 
-def runs(client: httpx.Client) -> float:
-    return metric(client.get("/metrics").text, "digits_batch_images_count")
+def images(client: httpx.Client) -> float:
+    """How many the first stage of the network has seen."""
+    return metric(client.get("/metrics").text, "digits_batch_images_sum")
 
 
-def test_a_full_queue_refuses_at_once_and_predictions_go_on_after_it(start_server: Start) -> None:
-    server = start_server(DIGITS_MAX_WAITING="1", DIGITS_THREADS="1", DIGITS_DEADLINE="60")
-    with httpx.Client(base_url=server.url) as client:
-        with busy(server):
+class Network:
+    """The later stages of the network, which run in a thread. They wait until they are let go.
+
+    Attributes:
+        images: That they have seen.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.open, self.images = threading.Event(), threading.Event(), 0
+        run = OpenVinoEngine._run
+
+        def gated(engine: OpenVinoEngine, images: Any) -> Any:
+            if threading.current_thread().name.startswith("inference"):
+                self.images += len(images)
+                self.begun.set()
+                assert self.open.wait(PATIENCE)
+            return run(engine, images)
+
+        monkeypatch.setattr(OpenVinoEngine, "_run", gated)
+
+    @contextlib.contextmanager
+    def busy(self, client: httpx.Client) -> Iterator[Callable[[], bool]]:
+        """While the network reads many images. It is done with them afterwards, if it is not let go before.
+
+        Yields:
+            Tells whether they have been answered.
+        """
+        with ThreadPoolExecutor(1) as sender:
+            sent = sender.submit(client.post, "/predict/batch", content=GRAIN, headers=RAW)
+            try:
+                assert self.begun.wait(PATIENCE)
+                yield sent.done
+            finally:
+                self.open.set()
+            assert sent.result().status_code == 200
+            assert len(sent.result().json()["predictions"]) == MANY
+
+
+def test_a_full_queue_refuses_at_once_and_predictions_go_on_after_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Network(monkeypatch)
+    with service(monkeypatch, tmp_path, max_waiting=1, deadline=PATIENCE) as client:
+        with network.busy(client) as is_answered:
             reply = client.post("/predict", files={"file": SEVEN})
             check(reply, 503, "try again")
             assert reply.headers["retry-after"] == "1"
-            check(client.post("/predict/batch", content=THOUSAND, headers=RAW), 503, "try again")
+            check(client.post("/predict/batch", content=GRAIN, headers=RAW), 503, "try again")
             assert client.get("/health/ready").is_success
+            assert not is_answered()
         assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
-    assert '"level":"error"' not in server.log.read_text()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-def test_a_lone_digit_does_not_wait_for_a_thousand(start_server: Start) -> None:
-    server = start_server(DIGITS_THREADS="1")
-    with httpx.Client(base_url=server.url) as client, busy(server) as replies:
+def test_a_lone_digit_does_not_wait_for_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    network = Network(monkeypatch)
+    with service(monkeypatch, tmp_path) as client, network.busy(client) as is_answered:
         for _ in range(3):
             assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
-        assert replies == []
+        assert not is_answered()
 
 
-def test_large_pictures_have_their_turn_between_those_of_a_batch(start_server: Start) -> None:
+def test_large_pictures_have_their_turn_between_those_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Both are decoded by the same thread."""
-    server = start_server(DIGITS_THREADS="1")
-    large, replies = encode(draw(7, (600, 600))), list[httpx.Response]()
-    files = [("file", large)] * 300
+    alone = encode(draw(7, (601, 601)))
+    reading, come, answered = threading.Event(), threading.Event(), threading.Event()
+    order: list[int] = []
+    open_image = predictions.open_image
 
-    def send() -> None:
-        replies.append(httpx.post(f"{server.url}/predict/batch", files=files, timeout=60))
+    def opened(content: bytes, *arguments: Any) -> Image.Image:
+        if content == alone:
+            come.set()
+        return open_image(content, *arguments)
 
-    sender = threading.Thread(target=send)
-    between = 0
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        sender.start()
-        while sender.is_alive():
-            assert client.post("/predict", files={"file": large}).is_success
-            between += not replies
-    sender.join()
-    assert replies[0].is_success
-    assert between > 4
+    def read(image: Image.Image) -> Sight:
+        order.append(image.width)
+        if len(order) == 3:
+            reading.set()
+            assert come.wait(PATIENCE)
+        if len(order) == 6:
+            assert answered.wait(PATIENCE), order  # in vain where all of the batch come first
+        return read_image(image)
+
+    monkeypatch.setattr(predictions, "open_image", opened)
+    monkeypatch.setattr(predictions, "read_image", read)
+    with service(monkeypatch, tmp_path, deadline=2 * PATIENCE) as client, ThreadPoolExecutor(1) as sender:
+        batch = sender.submit(client.post, "/predict/batch", files=[("file", LARGE)] * 10)
+        assert reading.wait(PATIENCE)
+        assert client.post("/predict", files={"file": alone}).json()["digit"] == 7
+        answered.set()
+        assert [reading["digit"] for reading in batch.result().json()["predictions"]] == [7] * 10
+    assert order.index(601) < 6
 
 
 def light_batch() -> bytes:
-    """A request with a thousand digits on light ground, 28x28: half a second of reading."""
+    """A request with a thousand digits on light ground, 28x28, which are read on the event loop."""
     light = encode(Image.fromarray(255 - np.array(pixels(), np.uint8)).convert("RGB"))
     request = httpx.Request("POST", "http://digits/predict/batch", files=[("file", light)] * 1000)
-    body = request.read()
-    head = f"POST /predict/batch HTTP/1.1\r\nhost: a\r\ncontent-type: {request.headers['content-type']}\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    return message("/predict/batch", request.headers["content-type"], request.read())
 
 
-def test_lone_digits_have_their_turn_while_a_batch_is_read(start_server: Start) -> None:
-    server = start_server(DIGITS_THREADS="1")
-    with (
-        httpx.Client(base_url=server.url, timeout=60) as client,
-        socket.create_connection(("127.0.0.1", server.port)) as one,
-    ):
+class SlowReading:
+    """Reads pictures slowly until it is told to go on.
+
+    Attributes:
+        count: Pictures that were read.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self.go_on = 0, threading.Event()
+        monkeypatch.setattr(predictions, "read_image", self)
+
+    def __call__(self, image: Image.Image) -> Sight:
+        self.count += 1
+        if not self.go_on.is_set():
+            time.sleep(0.02)  # a thousand of them take PATIENCE, nearly
+        return read_image(image)
+
+
+def test_lone_digits_have_their_turn_while_a_batch_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reading = SlowReading(monkeypatch)
+    with service(monkeypatch, tmp_path) as client, connect(client) as one:
         one.sendall(light_batch())
-        between = 0
-        while runs(client) == between:  # nothing of the batch has come to the network
+        wait_for(lambda: reading.count > 0, "the batch")
+        for _ in range(3):
             assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
-            between += 1
-        assert between > 10
+        assert reading.count < 1000
+        reading.go_on.set()
         assert one.recv(12) == b"HTTP/1.1 200"
+    assert reading.count == 1000
 
 
 def test_no_more_of_a_batch_is_read_for_a_client_that_hung_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    read = 0
+    reading = SlowReading(monkeypatch)
+    with service(monkeypatch, tmp_path) as client:
+        with connect(client) as one:
+            one.sendall(light_batch())
+            wait_for(lambda: reading.count > 0, "the batch")
+        wait_for(lambda: count(client, "/predict/batch", 499) == 1, "the service to notice")
+        assert reading.count < 1000
+        assert images(client) == 0
 
-    def counting(image: Image.Image) -> Sight:
-        nonlocal read
-        read += 1
+
+def test_nothing_is_computed_for_a_client_that_hung_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Network(monkeypatch)
+    with service(monkeypatch, tmp_path) as client:
+        with network.busy(client):
+            for number in (1, 2, 3):
+                with connect(client) as one:
+                    one.sendall(message("/predict/batch", RAW["content-type"], GRAIN))
+                    wait_for(lambda so_far=number: images(client) == (1 + so_far) * MANY, "the first stage")  # type: ignore[misc]
+            wait_for(lambda: count(client, "/predict/batch", 499) == 3, "the service to notice")
+        seen = network.images
+        client.post("/predict/batch", content=GRAIN, headers=RAW).raise_for_status()
+        alone = network.images - seen
+    assert alone > MANY / 2
+    assert seen < 1.5 * alone
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    opened, decoded, go_on = 0, 0, threading.Event()
+    open_image = predictions.open_image
+
+    def counting(*arguments: Any) -> Image.Image:
+        nonlocal opened
+        opened += 1
+        return open_image(*arguments)
+
+    def read(image: Image.Image) -> Sight:
+        nonlocal decoded
+        decoded += 1
+        assert go_on.wait(PATIENCE)
         return read_image(image)
 
-    monkeypatch.setattr(predictions, "read_image", counting)
-    with served(tmp_path) as port:
-        with socket.create_connection(("127.0.0.1", port)) as one:
-            one.sendall(light_batch())
-            while not read:
-                time.sleep(0.001)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            while 'path="/predict/batch",status="499"' not in client.get("/metrics").text:
-                time.sleep(0.01)
-    assert read < 900
+    monkeypatch.setattr(predictions, "open_image", counting)
+    monkeypatch.setattr(predictions, "read_image", read)
+    with service(monkeypatch, tmp_path, deadline=2 * PATIENCE) as client, contextlib.ExitStack() as stack:
+        stack.callback(go_on.set)
+        clients = [stack.enter_context(connect(client)) for _ in range(10)]
+        for number, one in enumerate(clients, 1):
+            one.sendall(message("/predict", "image/png", LARGE))
+            wait_for(lambda so_far=number: opened == so_far, "the picture")  # type: ignore[misc]
+        for one in clients:
+            one.close()
+        # The first one is in hand, and the second one's turn is next. Only clients behind them are watched.
+        wait_for(lambda: count(client, "/predict", 499) == 8, "the service to notice")
+        go_on.set()
+        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+        assert client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()}).json()["digit"] == 3
+    assert decoded == 2 + 1
 
 
 def test_what_would_come_too_late_is_not_computed(start_server: Start) -> None:
     server = start_server(DIGITS_DEADLINE="0.000001", DIGITS_THREADS="1")
     with httpx.Client(base_url=server.url) as client:
-        reply = client.post("/predict/batch", content=THOUSAND, headers=RAW)
-        check(reply, 504, "try again")
-        assert reply.headers["retry-after"] == "1"
-        assert runs(client) == 0
-        assert client.post("/predict", files={"file": SEVEN}).is_success  # it waits for nothing
-
-
-def test_nothing_is_computed_for_a_client_that_hung_up(start_server: Start) -> None:
-    server = start_server(DIGITS_THREADS="1", DIGITS_MAX_WAITING="100000")
-    head = f"POST /predict/batch HTTP/1.1\r\nhost: a\r\ncontent-type: {RAW['content-type']}\r\n"
-    request = f"{head}content-length: {len(THOUSAND)}\r\n\r\n".encode() + THOUSAND
-    with busy(server):
-        for _ in range(3):
-            with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as one:
-                one.sendall(request)
-                time.sleep(0.02)
-    with httpx.Client(base_url=server.url) as client:
-        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
-        images = metric(client.get("/metrics").text, "digits_batch_images_sum")
-    assert images < 2500  # of 4,001
-    assert [line["status"] for line in server.lines() if line.get("path") == "/predict/batch"].count(499) == 3
-    assert not re.search('"level":"error"', server.log.read_text())
-
-
-def test_nothing_is_decoded_for_a_client_that_hung_up(start_server: Start) -> None:
-    server = start_server(DIGITS_THREADS="1", DIGITS_DEADLINE="60")
-    buffer = io.BytesIO()
-    Image.new("L", (5000, 5000), 255).save(buffer, "PNG")
-    head = f"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ncontent-length: {buffer.tell()}\r\n\r\n"
-    request = head.encode() + buffer.getvalue()
-    clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
-    for one in clients:
-        one.sendall(request)
-        one.close()
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
-        large = client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()})
-        assert large.json()["digit"] == 3
-    statuses = [line["status"] for line in server.lines() if line.get("path") == "/predict"]
-    assert statuses.count(499) >= 15  # the others were in hand already
-
-
-def test_what_would_be_decoded_too_late_is_not(start_server: Start) -> None:
-    server = start_server(DIGITS_DEADLINE="0.000001", DIGITS_THREADS="1")
-    with httpx.Client(base_url=server.url) as client:
-        check(client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()}), 504, "try again")
+        for reply in (
+            client.post("/predict", files={"file": SEVEN}),
+            client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()}),  # decoded in a thread
+            client.post("/predict/batch", content=bytes(3 * 784), headers=RAW),
+            client.post("/predict/batch", content=GRAIN, headers=RAW),  # parsed in a thread
+        ):
+            check(reply, 504, "try again")
+            assert reply.headers["retry-after"] == "1"
+        assert images(client) == 0
 
 
 def test_bodies_that_stop_half_way_do_not_fill_the_memory(start_server: Start) -> None:
     """And those who send a digit do not wait for them."""
     server = start_server()
-    head = f"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ncontent-length: {5 * 2**20}\r\n\r\n"
-    with httpx.Client(base_url=server.url) as client, contextlib.ExitStack() as stack:
+    sent = 4 * 2**20
+    fit = MAX_ARRIVING_BYTES // sent
+    half = message("/predict", "image/png", bytes(5 * 2**20))[:sent]
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client, contextlib.ExitStack() as stack:
         assert client.post("/predict", files={"file": SEVEN}).is_success
         before = server.resident_bytes()
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(50)]
+        clients = [stack.enter_context(connect(client)) for _ in range(50)]
         for one in clients:
-            one.sendall(head.encode() + bytes(4 * 2**20))
-        refused = [one for one in clients if select.select([one], [], [], 0.2)[0]]
-        assert server.resident_bytes() - before < 2 * MOST_ARRIVING  # 200 MiB were sent
-        assert 50 - MOST_ARRIVING // 2**20 // 4 <= len(refused) < 45
-        for one in refused:
+            one.sendall(half)
+        wait_for(lambda: count(client, "/predict", 503) >= 50 - fit, "as many to be refused as do not fit")
+        assert server.resident_bytes() - before < 2 * MAX_ARRIVING_BYTES  # 200 MiB were sent
+        for one in select.select(clients, [], [], 0)[0]:
             assert one.recv(2000).startswith(b"HTTP/1.1 503 ")
         assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
         for one in clients:
             one.close()
-        # What they took is free again, once the service has seen them leave.
-        large = {"file": SEVEN + bytes(4 * 2**20)}
-        for _ in range(200):
-            if client.post("/predict", files=large).is_success:
-                break
-            time.sleep(0.05)
-        for _ in range(3 * MOST_ARRIVING // 2**22):
+        wait_for(lambda: count(client, "/predict", 503) + count(client, "/predict", 499) == 50, "all to have left")
+        assert count(client, "/predict", 503) <= 50 - fit + 2  # as many go on as fit
+        # What they took is free again.
+        large = {"file": SEVEN + bytes(sent)}
+        for _ in range(3 * fit):
             assert client.post("/predict", files=large).is_success

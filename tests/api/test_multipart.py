@@ -1,10 +1,13 @@
 """What stands between the delimiters of a form comes out byte for byte."""
 
+import base64
+import quopri
+
 import httpx
 import pytest
 
-from app.errors import MalformedBody
 from app.api.multipart import MOST_HEADER_BYTES, Part, parse_multipart
+from app.errors import MalformedBody
 
 FORM = "multipart/form-data; boundary=x"
 FILE = b'Content-Disposition: form-data; name="file"; filename="a.png"\r\nContent-Type: Image/PNG; a=b\r\n\r\n'
@@ -33,6 +36,39 @@ def test_names_and_types() -> None:
     assert parse(b"--a b\r\n\r\n1\r\n--a b--", 'multipart/form-data; boundary="a b"') == [Part("", None, b"1")]
 
 
+@pytest.mark.parametrize("fold", [b"\r\n ", b"\r\n\t", b"\r\n   "])
+def test_a_header_may_go_on_in_the_next_line(fold: bytes) -> None:
+    """RFC 5322 (2.2.3) calls it folding; some libraries for mail write forms, too."""
+    headers = b'Content-Disposition: form-data;%bname="file";%bfilename="a.png"\r\nContent-Type:%bimage/png\r\n\r\n'
+    body = b"--x\r\n" + headers % (fold, fold, fold) + b"1\r\n--x--"
+    assert parse(body) == [Part("file", "image/png", b"1")]
+
+
+BYTES = bytes(range(256)) * 3
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        (b"base64", base64.b64encode(BYTES)),
+        (b"BASE64", base64.encodebytes(BYTES).replace(b"\n", b"\r\n")),
+        (b"quoted-printable", quopri.encodestring(BYTES)),
+        (b"Quoted-Printable", quopri.encodestring(BYTES, quotetabs=True)),
+        (b"binary", BYTES),
+        (b"8bit", BYTES),
+        (b"7bit", BYTES),
+        (b"identity", BYTES),
+        (b"", BYTES),
+    ],
+)
+@pytest.mark.parametrize("header", [b"Content-Transfer-Encoding", b"content-transfer-encoding", b"Content-Encoding"])
+def test_a_part_s_encoding_is_undone(header: bytes, encoding: bytes, content: bytes) -> None:
+    """RFC 7578 (4.7) has clients send none; some do all the same."""
+    for headers in (b"%b: %b\r\n" % (header, encoding) + FILE, FILE[:-2] + b"%b:%b\r\n\r\n" % (header, encoding)):
+        body = b"--x\r\n" + headers + content + b"\r\n--x\r\n" + FILE + b"1\r\n--x--"
+        assert parse(body) == [Part("file", "image/png", BYTES), Part("file", "image/png", b"1")]
+
+
 def test_what_a_client_sends() -> None:
     request = httpx.Request("POST", "http://digits", files=[("file", b"1"), ("é", b"2")], data={"label": "7"})
     parts = parse(request.read(), request.headers["content-type"])
@@ -48,6 +84,10 @@ def test_what_a_client_sends() -> None:
         (b"--y\r\n" + FILE + b"1\r\n--y--", "cut short"),
         (b"--xy\r\n" + FILE + b"1\r\n--xy--", "damaged"),
         (b"--x\r\nContent-Type: image/png\r\n--x--", "damaged"),
+        (b"--x\r\nContent-Encoding: gzip\r\n" + FILE + b"1\r\n--x--", "encoding 'gzip'; send it as it is"),
+        (b"--x\r\nContent-Transfer-Encoding: uuencode\r\n" + FILE + b"1\r\n--x--", "encoding 'uuencode'"),
+        (b"--x\r\nContent-Transfer-Encoding: base64\r\n" + FILE + b"%%%\r\n--x--", "in base64, and is not"),
+        (b"--x\r\nContent-Transfer-Encoding: base64\r\n" + FILE + b"abc\r\n--x--", "in base64, and is not"),
         (b"--x\r\nA: " + b"a" * MOST_HEADER_BYTES + b"\r\n\r\n1\r\n--x--", "damaged"),
     ],
 )

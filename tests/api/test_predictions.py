@@ -1,28 +1,29 @@
 """Predictions over HTTP: every form that is taken, and what comes back."""
 
+import io
 import json
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
-from app.inference import live
 from app.inference.engine import Graph
+from app.inference.ensemble import load_cascade
 from tests.conftest import SHIPPED
 from tests.samples import IMAGES, base64_of, draw, encode, handwritten
+from tests.support import SEVEN
 from training import versions
 
 DRAWN = {"seven.png": 7, "seven-28x28.png": 7, "three.jpg": 3, "five.webp": 5, "two.gif": 2}
-SEVEN = (IMAGES / "seven-28x28.png").read_bytes()
+RAW = {"content-type": "application/octet-stream"}
 
 
 def pixels(content: bytes = SEVEN) -> list[list[int]]:
-    import io
-
-    from PIL import Image
-
     return np.asarray(Image.open(io.BytesIO(content))).tolist()  # type: ignore[no-any-return]
 
 
@@ -52,18 +53,37 @@ def test_every_form_of_one_image_gives_the_same_reply(client: httpx.Client) -> N
         client.post("/predict", files={"file": SEVEN}),
         client.post("/predict", files={"file": ("x", SEVEN, "application/octet-stream")}),
         client.post("/predict", files=[("note", (None, b"ignored")), ("file", SEVEN)]),
+        client.post("/predict", files={"file": ("x", base64_of(SEVEN), None, {"Content-Transfer-Encoding": "base64"})}),
         client.post("/predict", content=SEVEN, headers={"content-type": "image/png"}),
         client.post("/predict", content=SEVEN, headers={"content-type": "image/png; charset=binary"}),
         client.post("/predict", json={"image": base64_of(SEVEN)}),
         client.post("/predict", json={"image": f"data:image/png;base64,{base64_of(SEVEN)}"}),
+        client.post("/predict", json={"image": f" \n data:image/png;base64,{base64_of(SEVEN)}\n"}),
+        client.post("/predict", json={"image": f"data:image/png;base64,{quote(base64_of(SEVEN), safe='')}"}),
+        client.post("/predict", json={"image": f"DATA:Image/PNG; x=y; BASE64,{base64_of(SEVEN)}"}),
+        client.post("/predict", json={"image": f"data:,{quote(SEVEN, safe='')}"}),
+        client.post("/predict", json={"image": f"data:image/png,{quote(SEVEN, safe='')}"}),
         client.post("/predict", json={"image": base64_of(SEVEN).replace("+", "-").replace("/", "_")}),
         client.post("/predict", json={"image": "\n".join(textwrap.wrap(base64_of(SEVEN), 76)) + "\n"}),
         client.post("/predict", json={"pixels": pixels()}),
         client.post("/predict", json={"pixels": [[float(v) for v in row] for row in pixels()]}),
-        client.post("/predict", content=plain, headers={"content-type": "application/octet-stream"}),
+        client.post("/predict", content=plain, headers=RAW),
+        client.post("/predict", content=SEVEN, headers=RAW),
+        client.post("/predict", content=iter([SEVEN[:100], SEVEN[100:]]), headers={"content-type": "image/png"}),
+        client.post("/predict/", files={"file": SEVEN}),
     ]
     assert [reply.status_code for reply in replies] == [200] * len(replies)
     assert len({reply.content for reply in replies}) == 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"])
+def test_a_picture_s_file_may_come_as_plain_bytes(client: httpx.Client, kind: str) -> None:
+    """As clients send a file whose type they do not know."""
+    for size in (28, 200):
+        content = encode(draw(7, (size, size)), kind)
+        reply = client.post("/predict", content=content, headers=RAW)
+        assert reply.json()["digit"] == 7
+        assert reply.content == client.post("/predict", files={"file": content}).content
 
 
 def test_all_ten_digits_in_any_colours(client: httpx.Client) -> None:
@@ -71,6 +91,17 @@ def test_all_ten_digits_in_any_colours(client: httpx.Client) -> None:
         for ground, ink in (("white", "black"), ("black", "white"), ((250, 245, 220), (20, 40, 130))):
             content = encode(draw(digit, (220, 300), ground, ink))
             assert client.post("/predict", files={"file": content}).json()["digit"] == digit
+
+
+def test_many_at_once_have_each_their_own_reply(client: httpx.Client) -> None:
+    """They go through the network together."""
+    random = np.random.default_rng(4)
+    contents = [encode(handwritten(n % 10, random)) for n in range(64)]
+    alone = [client.post("/predict", files={"file": content}).json() for content in contents]
+    with ThreadPoolExecutor(16) as threads:
+        replies = list(threads.map(lambda content: client.post("/predict", files={"file": content}).json(), contents))
+    assert [reading["digit"] for reading in replies] == [reading["digit"] for reading in alone]
+    compare(replies, alone)
 
 
 def test_a_batch_is_answered_in_order_and_like_single_images(client: httpx.Client) -> None:
@@ -89,7 +120,7 @@ def test_a_batch_is_answered_in_order_and_like_single_images(client: httpx.Clien
     same = client.post("/predict/batch", json={"pixels": [pixels(content) for content in contents]})
     assert same.json() == reply
     raw = np.array([pixels(content) for content in contents], np.uint8).tobytes()
-    same = client.post("/predict/batch", content=raw, headers={"content-type": "application/octet-stream"})
+    same = client.post("/predict/batch", content=raw, headers=RAW)
     assert same.json() == reply
 
 
@@ -104,8 +135,8 @@ def test_what_is_unlike_the_others_of_a_batch_has_its_own_place(client: httpx.Cl
     contents = [encode(image) for image in images]
     singles = [client.post("/predict", files={"file": content}).json() for content in contents]
 
-    raw, headers = np.stack(images).tobytes(), {"content-type": "application/octet-stream"}
-    found = client.post("/predict/batch", content=raw, headers=headers).json()["predictions"]
+    raw = np.stack(images).tobytes()
+    found = client.post("/predict/batch", content=raw, headers=RAW).json()["predictions"]
     compare(found, singles)
     assert [n for n, reading in enumerate(found) if reading["reason"] == "blank"] == [7, 131]
 
@@ -149,7 +180,7 @@ def test_a_batch_of_bad_images_alone(client: httpx.Client) -> None:
 def test_probabilities_are_written_so_that_float32_comes_back(client: httpx.Client) -> None:
     text = client.post("/predict", files={"file": SEVEN}).text
     written = json.loads(text, parse_float=str)["probabilities"]
-    engine = live.engine(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=2)
-    expected = engine.predict(np.array(pixels(), np.uint8)[None])[0]
+    cascade = load_cascade(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=2)
+    expected = cascade.predict(np.array(pixels(), np.uint8)[None])[0]
     assert np.array_equal(np.array(written, np.float32), expected)
     assert all(len(number.partition("e")[0].replace(".", "").lstrip("0")) <= 9 for number in written)

@@ -1,5 +1,6 @@
 """Retraining over HTTP, up to where a worker would begin."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +10,11 @@ import httpx
 import pytest
 
 from app.database import Database
+from app.retraining import events as streams
 from app.retraining.jobs import Jobs, JobStatus
-from tests.conftest import AUTHORISED, Start, _servers
+from tests.api.test_bad_input import check, raw_reply
+from tests.conftest import AUTHORISED, Start, _servers, served
+from tests.support import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +219,47 @@ def test_events_stream_to_the_end_and_go_on_where_they_broke_off(service: httpx.
     assert (nothing.status_code, nothing.content) == (204, b"")  # or a browser would ask for ever
     whole = service.get("/jobs/1/events")
     assert whole.text.count("event: ") == 4
+
+
+def test_over_http_1_0_events_are_told_so_far(service: httpx.Client, jobs: Jobs) -> None:
+    """It has no chunked coding, so the end of a stream could not be told from its breaking off."""
+    service.post("/retrain")
+    request = b"GET /jobs/1/events HTTP/1.0\r\n%b\r\n"
+    reply = raw_reply(service, request % b"")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    assert int(reply.headers["content-length"]) == len(reply.content)
+    retry, queued = events(iter(reply.text.splitlines()))
+    assert (retry, queued["event"]) == ({"retry": "1000"}, "queued")
+    assert jobs.claim() is not None
+    reply = raw_reply(service, request % f"last-event-id: {queued['id']}\r\n".encode())
+    assert [event.get("event") for event in events(iter(reply.text.splitlines()))] == [None, "running"]
+
+
+def test_streams_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert streams.MAX_STREAMS == 100
+    monkeypatch.setattr(streams, "MAX_STREAMS", 3)
+    with served(tmp_path) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
+        token = (tmp_path / "token").read_text().strip()
+        client.post("/retrain", headers={"authorization": f"Bearer {token}"}).raise_for_status()
+        with contextlib.ExitStack() as stack:
+            told = []  # to lose the last reference to one would close its connection
+            for _ in range(3):
+                stream = stack.enter_context(client.stream("GET", "/jobs/1/events"))
+                told.append(events(stream.iter_lines()))
+                assert [next(told[-1]).get("event") for _ in range(2)] == [None, "queued"]
+            reply = stack.enter_context(client.stream("GET", "/jobs/1/events"))
+            assert reply.status_code == 503
+            reply.read()
+            assert check(reply, 503, "try again")["type"] == "urn:digits:problem:overloaded"
+            assert reply.headers["retry-after"] == "1"
+
+        def is_free() -> bool:
+            with client.stream("GET", "/jobs/1/events") as stream:
+                return stream.is_success
+
+        wait_for(is_free, "room for another stream")
+        client.delete("/jobs/1", headers={"authorization": f"Bearer {token}"}).raise_for_status()
 
 
 def test_streams_do_not_hold_up_the_end_of_the_service(start_server: Start) -> None:

@@ -1,16 +1,22 @@
 """Models, health, metrics, the log and the documentation of the running service."""
 
+import asyncio
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from app.main import create_app
+from app.services import services_of
+from app.settings import Settings
 from tests import versions as made
+from tests.api.test_bad_input import check, raw_reply
 from tests.conftest import SHIPPED, Start
-from tests.api.test_bad_input import check
-from tests.api.test_predictions import SEVEN
+from tests.support import PATIENCE, SEVEN, metric
 from training import versions
 
 
@@ -61,9 +67,50 @@ def test_health(client: httpx.Client) -> None:
     assert ready == {"status": "ready", "model": {"name": "digits", "version": versions.current(SHIPPED)}}
 
 
-def metric(text: str, name: str) -> float:
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+async def ready_before_and_after_sigterm(state: Path) -> list[httpx.Response]:
+    """What /health/ready says before and after the signal, and /health/live after it."""
+    app = create_app(Settings(models=SHIPPED, state=state, worker="external"))
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://digits")
+    async with app.router.lifespan_context(app), client:
+        before = await client.get("/health/ready")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(services_of(app).stopping.wait(), PATIENCE)
+        return [before, await client.get("/health/ready"), await client.get("/health/live")]
+
+
+def test_a_service_that_stops_is_not_ready(tmp_path: Path) -> None:
+    """Load balancers then send nothing more, while it answers what has come."""
+    heard: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))  # as the server's own
+    try:
+        before, after, live = asyncio.run(ready_before_and_after_sigterm(tmp_path))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert before.json()["status"] == "ready"
+    assert check(after, 503, "stopping")["type"] == "urn:digits:problem:stopping"
+    assert after.headers["retry-after"] == "5"
+    assert live.json() == {"status": "alive"}
+    assert heard == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("path", ["/models", "/models/1", "/health/live", "/jobs", "/docs", "/openapi.json"])
+def test_a_slash_at_the_end_makes_no_difference(client: httpx.Client, path: str) -> None:
+    """A redirect would name another address than the one that a proxy has."""
+    plain = client.get(path)
+    assert plain.status_code == 200
+    for more in ("/", "//", "/?x=1"):
+        reply = client.get(path + more)
+        assert (reply.status_code, reply.content) == (200, plain.content)
+
+
+def test_a_call_with_a_slash_at_its_end_is_counted_as_the_same(client: httpx.Client) -> None:
+    name = 'digits_requests_total{method="GET",path="/models",status="200"}'
+    before = metric(client.get("/metrics").text, name)
+    client.get("/models/")
+    assert metric(client.get("/metrics").text, name) == before + 1
+    check(client.get("/nothing/"), 404, "/docs")
 
 
 def test_metrics_count_requests_latencies_and_batches(client: httpx.Client) -> None:
@@ -92,6 +139,8 @@ def test_the_log_has_one_json_line_a_request(start_server: Start) -> None:
     with httpx.Client(base_url=server.url) as client:
         ours = client.post("/predict", files={"file": SEVEN}, headers={"x-request-id": "mine-1"})
         other = client.get("/nothing", headers={"x-request-id": "two\twords"})
+        refused = raw_reply(client, b"nonsense\r\n\r\n")
+        without_host = raw_reply(client, b"GET /models HTTP/1.1\r\nx-request-id: mine-2\r\n\r\n")
     server.stop()
     assert ours.headers["x-request-id"] == "mine-1"
     assert re.fullmatch("[0-9a-f]{32}", other.headers["x-request-id"])
@@ -102,6 +151,11 @@ def test_the_log_has_one_json_line_a_request(start_server: Start) -> None:
     assert line["duration_ms"] > 0
     assert requests[other.headers["x-request-id"]]["status"] == 404
     assert requests[other.headers["x-request-id"]]["version"] == versions.current(SHIPPED)
+    line = requests[refused.headers["x-request-id"]]
+    assert (line["method"], line["path"], line["status"]) == ("-", "-", 400)
+    line = requests["mine-2"]
+    assert without_host.headers["x-request-id"] == "mine-2"
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/models", 400)
 
 
 def test_the_documentation_page_needs_no_other_host(client: httpx.Client) -> None:

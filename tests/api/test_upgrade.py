@@ -7,7 +7,7 @@ import socket
 import httpx
 import pytest
 
-from tests.api.test_predictions import SEVEN
+from tests.support import SEVEN
 
 OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
 LENGTH = b"content-length: %d\r\n\r\n" % len(SEVEN)
@@ -58,7 +58,7 @@ def test_two_at_once(client: httpx.Client) -> None:
 
 def test_very_many_at_once(client: httpx.Client) -> None:
     """More than Python would call itself."""
-    one = b"GET /health/live HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h\r\n\r\n"
+    one = b"GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h\r\n\r\n"
     assert {status for status, _ in replies(client, [3900 * one], 3900)} == {200}
 
 
