@@ -1,6 +1,7 @@
 """POST /predict and POST /predict/batch."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar
@@ -28,7 +29,7 @@ T = TypeVar("T")
 # Of each picture of a batch what speaks against it, if anything does; where it cannot be read, why.
 Seen = list[Doubt | DigitsError | None]
 
-# Bodies up to this size are parsed on the event loop: it takes less time than to hand them to a thread and back.
+# Bodies and files up to this size are parsed on the event loop: that takes less time than to hand them to a thread.
 INLINE_BYTES = 4096
 
 # Of a batch, images of 28x28 that are looked at together, in less than a millisecond on a slow machine.
@@ -115,7 +116,12 @@ async def read_picture(request: Request, services: Services, upload: Upload, *, 
     if is_webp(content):  # Pillow takes memory for its pixels when it opens one
         large, function = True, lambda: read(content, max_pixels, media_type)
     else:
-        picture = open_image(content, max_pixels, media_type)
+        if len(content) <= INLINE_BYTES:
+            picture = open_image(content, max_pixels, media_type)
+        else:
+            open_it = functools.partial(open_image, content, max_pixels, media_type)
+            picture = await in_thread(request, services, open_it, len(content), begun=begun)
+            begun = True
         if picture.size == (SIDE, SIDE):
             return read_image(picture)
         large, function = picture.width * picture.height > LARGE_PIXELS, lambda: read_image(picture)

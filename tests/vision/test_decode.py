@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import pytest
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from app.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedImage
@@ -146,3 +147,12 @@ def test_metadata_that_is_no_transparency() -> None:
 
 def test_the_limit_of_pixels_is_ours_alone() -> None:
     assert open_image(png_header(15_000, 12_000), 500_000_000).size == (15_000, 12_000)
+
+
+def test_a_webp_picture_may_have_half_as_many_pixels() -> None:
+    """Pillow takes twice the memory for each of them."""
+    picture = Image.new("L", (40, 40), 255)
+    for kind, most in (("PNG", 1600), ("WEBP", 3200)):
+        assert open_image(encode(picture, kind), most).size == (40, 40)
+        with pytest.raises(TooManyPixels, match=f"{kind} image has 40 x 40 pixels"):
+            open_image(encode(picture, kind), most - 2)
