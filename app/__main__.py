@@ -94,6 +94,10 @@ def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # given as a descriptor, uvicorn takes it for a file
+    if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux
+        # A connection is to be accepted when its request has come, so by a process that is idle then. Otherwise one
+        # process may take all connections of a burst.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
