@@ -89,7 +89,7 @@ def test_whatever_comes_from_outside_can_be_written(
 ) -> None:
     log.info("request", extra={"path": value})
     (piece,) = stream.pieces
-    assert piece.isascii() or piece.encode()
+    piece.encode()  # half a surrogate pair is escaped
     assert piece.count("\n") == 1
     line = json.loads(piece)
     assert written is None or line["path"] == written

@@ -97,12 +97,15 @@ def list_feedback(
     responses=examples.ARCHIVE | examples.failures(400, 401, examples.NO_DATABASE, Overloaded()),
     dependencies=[ADMIN],
 )
-async def export_feedback(request: Request, services: ServicesDep) -> StreamingResponse:
+async def export_feedback(request: Request, services: ServicesDep) -> Response:
     """A ZIP file: `feedback.jsonl`, and each image as the model saw it and as it was sent. `python -m training fit
     --feedback` reads it. One archive is sent at a time.
     """
     if request.scope["http_version"] == "1.0":  # it has no chunked coding, and the size is not known
         raise MalformedRequest("the archive is streamed, which HTTP/1.0 cannot; ask for it with HTTP/1.1")
+    headers = {"Content-Disposition": 'attachment; filename="feedback.zip"'}
+    if request.state.head:  # all of it would be made, and thrown away
+        return Response(headers=headers, media_type="application/zip")
     if services.export_lock.locked():
         raise Overloaded()
     pieces = services.feedback.archive()
@@ -110,7 +113,7 @@ async def export_feedback(request: Request, services: ServicesDep) -> StreamingR
     return StreamingResponse(
         _archive(first, pieces, services.export_lock),
         media_type="application/zip",
-        headers={"Content-Disposition": 'attachment; filename="feedback.zip"'},
+        headers=headers,
     )
 
 

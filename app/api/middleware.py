@@ -18,6 +18,9 @@ _log = logging.getLogger("digits.access")
 # An id from outside goes into the log, so it must be short and plain.
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
+# Characters. A pipe keeps lines of several processes apart up to 4,096 bytes.
+MAX_LOGGED_PATH = 500
+
 _CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client that hung up; it is logged and counted, never sent
 
 
@@ -90,7 +93,7 @@ class AccessMiddleware:
             line = {
                 "request_id": request_id,
                 "method": method,
-                "path": path,
+                "path": path[:MAX_LOGGED_PATH],
                 "status": status,
                 "duration_ms": round(seconds * 1000, 2),
                 "version": state.get("version", services.manager.model.card.version),

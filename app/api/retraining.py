@@ -37,7 +37,9 @@ JobNumber = Annotated[int, Path(ge=1, le=2**31 - 1)]
     status_code=202,
     summary="Train a better model in the background",
     response_model=schemas.Job,
-    responses=examples.failures(401, 408, examples.CANNOT_TRAIN, 413, 422, examples.QUEUE_FULL, examples.NO_DATABASE),
+    responses=examples.failures(
+        401, 408, examples.CANNOT_TRAIN, 413, 415, 422, examples.QUEUE_FULL, examples.NO_DATABASE
+    ),
     openapi_extra=examples.RETRAIN,
     dependencies=[ADMIN],
 )
@@ -145,7 +147,7 @@ async def job_events(
     if request.scope["http_version"] == "1.0":  # it has no chunked coding: the client comes back, as `retry` says
         told = _RETRY + b"".join(map(_event, found))
         return Response(told, headers=headers, media_type="text/event-stream")
-    if getattr(request.state, "head", False):  # it would wait for the end of a body that is not sent
+    if request.state.head:  # it would wait for the end of a body that is not sent
         return Response(headers=headers, media_type="text/event-stream")
     services.event_feed.admit()
     return StreamingResponse(_stream(services, job, last, found, over), media_type="text/event-stream", headers=headers)

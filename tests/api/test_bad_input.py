@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tests.api.test_predictions import RAW, pixels
 from tests.conftest import AUTHORISED, Start
 from tests.samples import base64_of, draw, encode, handwritten
-from tests.support import SEVEN
+from tests.support import PATIENCE, SEVEN
 from tests.vision.test_decode import png_header
 
 JSON = {"content-type": "application/json"}
@@ -42,7 +43,10 @@ def raw_reply(client: httpx.Client, request: bytes) -> httpx.Response:
     address = client.base_url.host, client.base_url.port or 80
     with socket.create_connection(address, timeout=30) as line:
         line.sendall(request)
-        told = b"".join(iter(lambda: line.recv(65536), b""))
+        told, end = b"", time.monotonic() + PATIENCE
+        while piece := line.recv(65536):
+            told += piece
+            assert time.monotonic() < end, told
     head, _, body = told.partition(b"\r\n\r\n")
     status, *lines = head.split(b"\r\n")
     headers = [tuple(header.split(b": ", 1)) for header in lines]

@@ -9,6 +9,7 @@ from starlette.types import Message
 
 from app.api.bodies import SMALL_BYTES, BodyReader
 from app.errors import BodyTooLarge, Overloaded, Stalled, UnsupportedEncoding
+from tests.support import PATIENCE
 
 
 def sent(pieces: Sequence[bytes], *, whole: bool = True, headers: Sequence[tuple[bytes, bytes]] = ()) -> Request:
@@ -56,7 +57,7 @@ def test_what_the_headers_say_is_looked_at_before_the_body(
     else:
         nothing_comes = sent([], whole=False, headers=request.scope["headers"])
         with pytest.raises(error):
-            asyncio.run(BodyReader(timeout_seconds=1000).read(nothing_comes, 10))
+            asyncio.run(BodyReader(timeout_seconds=0.05).read(nothing_comes, 10))
 
 
 @pytest.mark.parametrize("pieces", [[], [b"a"], [b"a", b"b"]])
@@ -64,7 +65,7 @@ def test_the_next_piece_is_waited_for_but_not_for_ever(pieces: list[bytes]) -> N
     """Nor is the first one."""
     bodies = BodyReader(timeout_seconds=0.05)
     with pytest.raises(Stalled, match=r"came for 0\.05 seconds"):
-        asyncio.run(bodies.read(sent(pieces, whole=False), 10))
+        asyncio.run(asyncio.wait_for(bodies.read(sent(pieces, whole=False), 10), PATIENCE))
 
 
 def test_what_has_come_in_part_is_bounded_and_counted_out() -> None:

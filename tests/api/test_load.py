@@ -40,8 +40,9 @@ LARGE = encode(draw(7, (600, 600)))  # decoded in a thread
 
 @contextlib.contextmanager
 def service(monkeypatch: pytest.MonkeyPatch, state: Path, **settings: Any) -> Iterator[httpx.Client]:
-    """The service in this process, with one thread to decode and with these settings."""
-    monkeypatch.setattr(conftest, "Settings", functools.partial(Settings, **{"threads": 1, **settings}))
+    """The service in this process, with one thread to decode, time enough, and these settings."""
+    settings = {"threads": 1, "deadline": 2 * PATIENCE} | settings
+    monkeypatch.setattr(conftest, "Settings", functools.partial(Settings, **settings))
     with (
         conftest.served(state) as port,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=2 * PATIENCE) as client,
@@ -59,9 +60,9 @@ def message(path: str, content_type: str, body: bytes) -> bytes:
 
 
 def count(client: httpx.Client, path: str, status: int) -> float:
-    return metric(
-        client.get("/metrics").text, f'digits_requests_total{{method="POST",path="{path}",status="{status}"}}'
-    )
+    """Requests that were answered with this status."""
+    name = f'digits_requests_total{{method="POST",path="{path}",status="{status}"}}'
+    return metric(client.get("/metrics").text, name)
 
 
 def images(client: httpx.Client) -> float:
@@ -111,7 +112,7 @@ def test_a_full_queue_refuses_at_once_and_predictions_go_on_after_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = Network(monkeypatch)
-    with service(monkeypatch, tmp_path, max_waiting=1, deadline=PATIENCE) as client:
+    with service(monkeypatch, tmp_path, max_waiting=1) as client:
         with network.busy(client) as is_answered:
             reply = client.post("/predict", files={"file": SEVEN})
             check(reply, 503, "try again")
@@ -156,7 +157,7 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(
 
     monkeypatch.setattr(predictions, "open_image", opened)
     monkeypatch.setattr(predictions, "read_image", read)
-    with service(monkeypatch, tmp_path, deadline=2 * PATIENCE) as client, ThreadPoolExecutor(1) as sender:
+    with service(monkeypatch, tmp_path) as client, ThreadPoolExecutor(1) as sender:
         batch = sender.submit(client.post, "/predict/batch", files=[("file", LARGE)] * 10)
         assert reading.wait(PATIENCE)
         assert client.post("/predict", files={"file": alone}).json()["digit"] == 7
@@ -220,10 +221,12 @@ def test_nothing_is_computed_for_a_client_that_hung_up(
     network = Network(monkeypatch)
     with service(monkeypatch, tmp_path) as client:
         with network.busy(client):
-            for number in (1, 2, 3):
+            sent: list[socket.socket] = []
+            for _ in range(3):
                 with connect(client) as one:
                     one.sendall(message("/predict/batch", RAW["content-type"], GRAIN))
-                    wait_for(lambda so_far=number: images(client) == (1 + so_far) * MANY, "the first stage")  # type: ignore[misc]
+                    sent.append(one)
+                    wait_for(lambda: images(client) == (1 + len(sent)) * MANY, "the first stage of the network")
             wait_for(lambda: count(client, "/predict/batch", 499) == 3, "the service to notice")
         seen = network.images
         client.post("/predict/batch", content=GRAIN, headers=RAW).raise_for_status()
@@ -250,12 +253,13 @@ def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(predictions, "open_image", counting)
     monkeypatch.setattr(predictions, "read_image", read)
-    with service(monkeypatch, tmp_path, deadline=2 * PATIENCE) as client, contextlib.ExitStack() as stack:
+    with service(monkeypatch, tmp_path) as client, contextlib.ExitStack() as stack:
         stack.callback(go_on.set)
-        clients = [stack.enter_context(connect(client)) for _ in range(10)]
-        for number, one in enumerate(clients, 1):
-            one.sendall(message("/predict", "image/png", LARGE))
-            wait_for(lambda so_far=number: opened == so_far, "the picture")  # type: ignore[misc]
+        clients: list[socket.socket] = []
+        for _ in range(10):
+            clients.append(stack.enter_context(connect(client)))
+            clients[-1].sendall(message("/predict", "image/png", LARGE))
+            wait_for(lambda: opened == len(clients), "the picture")
         for one in clients:
             one.close()
         # The first one is in hand, and the second one's turn is next. Only clients behind them are watched.
