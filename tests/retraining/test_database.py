@@ -225,8 +225,12 @@ def test_a_full_disk_is_told_and_what_is_there_can_be_read(tmp_path: Path) -> No
     base = Database(f"sqlite:///{tmp_path / 'digits.db'}")
     sa.event.listen(base._engine, "connect", limit)
     jobs = Jobs(base, 10)
-    with pytest.raises(StorageFull, match="full"):
+
+    def fill() -> None:
         for _ in range(200):
             jobs.submit(Request("scratch"), {"filler": "x" * 1000}, None, 1000)
+
+    with pytest.raises(StorageFull, match="full"):
+        fill()
     assert jobs.get(first.id) == first
     base.close()
