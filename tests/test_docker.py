@@ -17,6 +17,7 @@ import pytest
 
 from tests.api.test_predictions import SEVEN
 from tests.conftest import AUTHORISED, ROOT, TOKEN, free_port
+from tests.support import wait_for
 from tests.test_readme import COMMANDS, README
 
 pytestmark = pytest.mark.docker
@@ -267,6 +268,8 @@ def test_the_readme_on_docker(clone: Path, small_data: Path) -> None:
             if command.startswith("docker ") and "compose" not in command:  # the container of its own
                 command = re.sub(r"(--name|logs|exec|stop) digits", rf"\1 {project.name}", command)
                 command = re.sub(r"digits-(models|state)", rf"{project.name}-\1", command)
+                if " exec " in command:  # nobody types so soon after the start
+                    wait_for(lambda: "token" in docker("exec", project.name, "ls", "/state"), "the token")
             if command.startswith("curl"):
                 await_ready(project.client)
             project.run(command)
