@@ -25,7 +25,7 @@ from tests.conftest import (
     free_port,
     uvicorn_command,
 )
-from tests.support import SEVEN, wait_for
+from tests.support import SEVEN, metric, wait_for
 from tests.versions import add, shipped
 
 Program = Callable[[int], list[str]]
@@ -135,10 +135,12 @@ def test_another_version_takes_over(server: Server) -> None:
 
 
 @pytest.mark.parametrize("start", STARTS)
-def test_the_end(start_server: Start, start: str) -> None:
+def test_the_end(start_server: Start, tmp_path: Path, start: str) -> None:
     """What runs is finished, who asks on an open connection is answered, and nobody else comes in."""
     program, arguments = STARTS[start]
-    server = start_server(*arguments, program=program, DIGITS_WORKER="external")
+    counts = tmp_path / "counts"  # of all processes: uvicorn's own command tells those of one
+    counts.mkdir()
+    server = start_server(*arguments, program=program, DIGITS_WORKER="external", PROMETHEUS_MULTIPROC_DIR=str(counts))
     replies: list[httpx.Response] = []
 
     def send() -> None:
@@ -150,8 +152,7 @@ def test_the_end(start_server: Start, start: str) -> None:
         assert client.get("/health/ready").is_success
         for sender in senders:
             sender.start()
-        while "digits_batch_images_count 0.0" in client.get("/metrics").text:
-            pass
+        wait_for(lambda: metric(client.get("/metrics").text, "digits_batch_images_count") > 0, "the network at work")
         server.process.terminate()
         for sender in senders:
             sender.join()
