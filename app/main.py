@@ -46,7 +46,7 @@ DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten 
 
 Errors are `application/problem+json`; their `detail` says what to do."""
 
-# The status with which a server process leaves that cannot start. uvicorn's supervisor starts it not again.
+# The status with which a server process leaves that cannot start. uvicorn's supervisor does not start it again.
 STARTUP_FAILURE = 3
 
 
@@ -111,12 +111,14 @@ def _build(settings: Settings) -> FastAPI:
         # second, and a pause of a tenth of a second where all objects are looked at.
         gc.freeze()
         gc.set_threshold(20_000)
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        decode_pool.close()
-        database.close()
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            decode_pool.close()
+            database.close()
 
     app = FastAPIOffline(  # FastAPI whose documentation page needs no other host
         title="Digits",

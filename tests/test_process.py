@@ -42,18 +42,16 @@ def test_sigterm_finishes_what_is_running(start_server: Start) -> None:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             replies.append(client.post("/predict/batch", files=[("file", SEVEN)] * 1000))
 
-    senders = [threading.Thread(target=send) for _ in range(3)]
-    for sender in senders:
-        sender.start()
-    metrics = httpx.Client(base_url=server.url)
-    while "digits_batch_images_count 0.0" in metrics.get("/metrics").text:  # until the engine is at work
-        time.sleep(0.001)
-    metrics.close()
+    # One call: when the network is at work, it has come for sure.
+    sender = threading.Thread(target=send)
+    sender.start()
+    with httpx.Client(base_url=server.url) as metrics:
+        while "digits_batch_images_count 0.0" in metrics.get("/metrics").text:
+            time.sleep(0.001)
     server.stop()
-    for sender in senders:
-        sender.join()
-    assert [reply.status_code for reply in replies] == [200] * 3
-    assert all(len(reply.json()["predictions"]) == 1000 for reply in replies)
+    sender.join()
+    assert [reply.status_code for reply in replies] == [200]
+    assert len(replies[0].json()["predictions"]) == 1000
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url)
 

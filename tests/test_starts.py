@@ -147,20 +147,19 @@ def test_the_end(start_server: Start, tmp_path: Path, start: str) -> None:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             replies.append(client.post("/predict/batch", files=[("file", SEVEN)] * 1000))
 
-    senders = [threading.Thread(target=send) for _ in range(3)]
+    # One call: when the network is at work, it has come for sure.
+    sender = threading.Thread(target=send)
     with httpx.Client(base_url=server.url) as client:
         assert client.get("/health/ready").is_success
-        for sender in senders:
-            sender.start()
+        sender.start()
         wait_for(lambda: metric(client.get("/metrics").text, "digits_batch_images_count") > 0, "the network at work")
         server.process.terminate()
-        for sender in senders:
-            sender.join()
+        sender.join()
         status = server.process.wait(30)
     # uvicorn with one process ends by the signal itself, after all is done.
     assert status == (0 if start != "uvicorn" else -15)
-    assert [reply.status_code for reply in replies] == [200] * 3
-    assert all(len(reply.json()["predictions"]) == 1000 for reply in replies)
+    assert [reply.status_code for reply in replies] == [200]
+    assert len(replies[0].json()["predictions"]) == 1000
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url)
 

@@ -121,7 +121,6 @@ async def read_picture(request: Request, services: Services, upload: Upload, *, 
         else:
             open_it = functools.partial(open_image, content, max_pixels, media_type)
             picture = await in_thread(request, services, open_it, len(content), begun=begun)
-            begun = True
         if picture.size == (SIDE, SIDE):
             return read_image(picture)
         large, function = picture.width * picture.height > LARGE_PIXELS, lambda: read_image(picture)

@@ -6,12 +6,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
+from starlette.requests import Request
 
-from app.api.decode_pool import NICENESS, DecodePool
+from app.api import decode_pool
+from app.api.decode_pool import LARGE_PIXELS, NICENESS, DecodePool
+from app.api.predictions import INLINE_BYTES, read_picture
+from app.api.uploads import File
 from app.errors import Overloaded, TooLate
+from app.services import Services
+from app.settings import Settings
+from tests.samples import encode
 
 
 class Gate:
@@ -127,3 +136,46 @@ def test_the_threads_stand_back_behind_the_event_loop() -> None:
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     assert asyncio.run(scenario()) == min(own + NICENESS, 19)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
+
+
+class Noting(DecodePool):
+    """Notes what it was asked to run: whether each is large."""
+
+    def __init__(self) -> None:
+        super().__init__(1, deadline=60)
+        self.asked: list[bool] = []
+
+    async def run(self, function: Callable[[], Any], size: int, *, large: bool = False, begun: bool = False) -> Any:
+        self.asked.append(large)
+        return await super().run(function, size, large=large, begun=begun)
+
+
+def test_a_picture_that_was_opened_in_time_may_still_be_decoded_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a file takes a turn of its own; the deadline holds for decoding, too."""
+    noise = np.random.default_rng(0).integers(0, 256, (2100, 2100), np.uint8)
+    picture = File(encode(noise, "PNG", compress_level=0))
+    assert len(picture.content) > INLINE_BYTES
+    assert noise.size > LARGE_PIXELS
+    now = [0.0]
+    monkeypatch.setattr(decode_pool, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        pool, gate = Noting(), Gate()
+        services = cast(Services, SimpleNamespace(decode_pool=pool, settings=Settings()))
+        first = await started(pool.run(gate, 1, large=True))
+        request = Request({"type": "http", "headers": []}, never)
+        late = await started(read_picture(request, services, picture))
+        while len(pool.asked) < 3:  # the gate, to open the picture, to decode it
+            await asyncio.sleep(0.01)
+        assert pool.asked == [True, False, True]
+        now[0] = 61
+        gate.open.set()
+        with pytest.raises(TooLate):
+            await late
+        assert await first == "done"
+        pool.close()
+
+    asyncio.run(scenario())
