@@ -71,17 +71,17 @@ def _prepare(options: argparse.Namespace) -> str | None:
     """Check all that the operator may have to mend before any server process starts. Returns what is wrong."""
     from pydantic import ValidationError
 
+    from app.registry import store
     from app.settings import Settings, faults
-    from training import versions
 
     try:
         settings = Settings.from_environment()
-        if options.seed and versions.seed(options.seed, settings.models):
+        if options.seed and store.seed(options.seed, settings.models):
             _log.info("there was no version yet; the one that ships will serve")
-        versions.verify(settings.models / str(versions.current(settings.models)))
+        store.verify(settings.models / str(store.current(settings.models)))
     except ValidationError as error:
         return faults(error)
-    except versions.VersionError as error:
+    except store.VersionError as error:
         return str(error)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

@@ -18,7 +18,7 @@ from app.errors import DatabaseUnavailable, StorageFull
 _log = logging.getLogger("digits.database")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"  # the newest migration; a test compares it with the files
+HEAD = "0002"  # the newest migration; a test compares it with the files
 
 # Any number will do, as long as it is the same in every process: on PostgreSQL it stands for "the writer".
 _WRITER = 0x44494749
@@ -77,6 +77,7 @@ workers = Table(
     Column("name", Text, primary_key=True),
     Column("seen", Double, nullable=False),
     Column("problem", Text),  # why it cannot train, where it cannot
+    Column("recipes", sa.JSON(none_as_null=True)),  # names that it knows
 )
 
 feedback = Table(

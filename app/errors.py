@@ -16,10 +16,8 @@ DigitsError
     NotAnImage                  no image at all, cut short or corrupt
     UnsupportedImage            of a format that is not read here
     TooManyPixels
-    BlankImage                  nothing on it that could be a digit
-    SeveralDigits
-    NoDigit                     the network recognises nothing
-    Unsure                      it could be one digit or another
+    Rejected                    its answer is not accepted; see app.inference.rejection
+    BlankImage
   ModelError                    a version cannot be served
     VersionNotFound
     VersionUnusable             it was asked to serve and does not load
@@ -106,18 +104,6 @@ class TooManyPixels(ImageError):
 
 class BlankImage(ImageError):
     """There is nothing on the image that could be a digit."""
-
-
-class SeveralDigits(ImageError):
-    """There are several digits on the image."""
-
-
-class NoDigit(ImageError):
-    """There is something on the image, and the network recognises no digit in it."""
-
-
-class Unsure(ImageError):
-    """The network hesitates between two digits; the text names them."""
 
 
 class ModelError(DigitsError):

@@ -31,6 +31,7 @@ from app.database import Database
 from app.errors import DatabaseUnavailable, DigitsError, ModelError, StartError
 from app.inference.manager import ModelManager
 from app.metrics import Metrics
+from app.parent_death_signal import set_parent_death_signal
 from app.retraining.events import EventFeed
 from app.retraining.feedback import Feedback
 from app.retraining.jobs import Jobs
@@ -38,7 +39,6 @@ from app.retraining.supervisor import supervise
 from app.services import Services
 from app.settings import Settings, faults
 from app.vision.read import read_small
-from training.tether import tie
 
 DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten probabilities:
 
@@ -88,7 +88,7 @@ def _build(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if (parent := multiprocessing.parent_process()) and parent.pid:  # uvicorn's supervisor
-            tie(parent.pid)
+            set_parent_death_signal(parent.pid)
         decode_pool = DecodePool(settings.threads, settings.deadline)
         app.state.services = Services(
             settings=settings,

@@ -2,20 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from app.api.declining import Reason
+from app.inference.rejection import RejectionReason
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Requests, latencies, batch sizes, declined pictures, the version serving. One registry an app: nothing is global.
+    """Requests, latencies, batch sizes, rejected pictures, the version serving. One registry an app: nothing is global.
 
     Where PROMETHEUS_MULTIPROC_DIR names a folder, all processes with the same one count there, and each tells the
     sums of all. Of what is a state, not a count, it tells that of the process that is behind: the lowest version
@@ -41,12 +40,14 @@ class Metrics:
         self._batches = Histogram(
             "digits_batch_images", "Images in one run of the network.", buckets=_IMAGES, registry=self._registry
         )
-        self._declined = Counter(
-            "digits_declined", "Pictures whose answer was not accepted.", ("reason",), registry=self._registry
-        )
+        self._rejected = [
+            Counter(name, "Pictures whose answer was not accepted.", ("reason",), registry=self._registry)
+            for name in ("digits_rejected", "digits_declined")  # the second is the old name, for one release
+        ]
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        for reason in get_args(Reason):
-            self._declined.labels(reason)  # told from the start, as 0
+        for counter in self._rejected:
+            for reason in RejectionReason:
+                counter.labels(reason)  # told from the start, as 0
         self._version = Gauge(
             "digits_model_version",
             "The version that serves.",
@@ -79,8 +80,9 @@ class Metrics:
     def batch(self, images: int) -> None:
         self._batches.observe(images)
 
-    def declined(self, reason: Reason) -> None:
-        self._declined.labels(reason).inc()
+    def rejected(self, reason: RejectionReason) -> None:
+        for counter in self._rejected:
+            counter.labels(reason).inc()
 
     def serving(self, name: str, version: int) -> None:
         self._version.labels(name).set(version)

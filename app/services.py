@@ -15,8 +15,8 @@ from app.retraining.events import EventFeed
 from app.retraining.feedback import Feedback
 from app.retraining.jobs import Jobs
 from app.settings import Settings
-from app.vision.ink import Grey, Levels
-from app.vision.read import Sight
+from app.vision.ink import Float32Image, UInt8Image
+from app.vision.read import PreprocessedImage
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Services:
     manager: ModelManager
     bodies: BodyReader
     decode_pool: DecodePool
-    small_pictures: Together[Grey | Levels, Sight]
+    small_pictures: Together[Float32Image | UInt8Image, PreprocessedImage]
     jobs: Jobs
     feedback: Feedback
     event_feed: EventFeed
@@ -52,7 +52,7 @@ def services_of(app: FastAPI) -> Services:
 def model_of(request: Request) -> LoadedModel:
     """The version that serves as the request comes. It answers to the end, and is the one in the log."""
     model = services_of(request.app).manager.model
-    request.state.version = model.card.version
+    request.state.version = model.manifest.version
     return model
 
 

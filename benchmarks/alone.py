@@ -31,13 +31,13 @@ def rate(images: Sequence[bytes], seconds: float, decode: bool) -> float:
 def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrier, results: "Queue[float]") -> None:
     from app.inference.engine import Graph
     from app.inference.ensemble import load_cascade
+    from app.registry import store
     from app.settings import Settings
     from app.vision.read import read
     from benchmarks.service import ROOT
-    from training import versions
 
     models = ROOT / "models" / "digits"
-    cascade = load_cascade(Graph(versions.verify(models / str(versions.current(models)))), threads=1)
+    cascade = load_cascade(Graph(store.verify(models / str(store.current(models)))), threads=1)
     most = Settings.from_environment().max_pixels
     barrier.wait()
     done, began = 0, time.monotonic()

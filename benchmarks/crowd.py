@@ -11,9 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from app.registry import store
 from benchmarks.faults import postgres_or_sqlite, small_data
 from benchmarks.service import Service
-from training import data, versions
+from training import data
 
 WORKERS, JOBS, CANCELLED = 10, 20, 5
 JOB = {"start": "scratch", "recipe": "dense-512", "epochs": 1, "images": 1000, "force": True}
@@ -65,11 +66,11 @@ def _each_once(service: Service) -> bool:
             for line in client.get(f"/jobs/{number}/events").text.splitlines()
             if line in ("event: running", "event: published")
         )
-        cards = [client.get(f"/models/{number}").json()["card"] for number in versions.numbers(service.models)[1:]]
+        manifests = [client.get(f"/models/{number}").json()["card"] for number in store.numbers(service.models)[1:]]
     spans = sorted((job["started"], job["finished"]) for job in jobs)
     apart = all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
-    once = set(events.values()) == {1} and len(events) == 2 * JOBS and len(cards) == JOBS
-    print(f"{WORKERS} workers, {JOBS} jobs: {Counter(job['status'] for job in jobs)}, {len(cards)} versions")
+    once = set(events.values()) == {1} and len(events) == 2 * JOBS and len(manifests) == JOBS
+    print(f"{WORKERS} workers, {JOBS} jobs: {Counter(job['status'] for job in jobs)}, {len(manifests)} versions")
     print(f"{'yes' if once else 'NO '}  each ran once and was published once")
     print(f"{'yes' if apart else 'NO '}  no two at the same time")
     return once and apart

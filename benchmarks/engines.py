@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.registry import store
+from app.registry.store import Version
 from benchmarks import machine, pictures
 from benchmarks.service import ROOT
 from benchmarks.table import markdown
-from training import versions
-from training.versions import Version
 
 SIZES = (1, 8, 16, 32, 64)
 SLICE_SECONDS = 0.05  # at least so long is one runtime's turn
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> bool:
 def _measure(threads: int, rounds: int) -> tuple[dict[tuple[str, int], float], float]:
     """Seconds for each runtime and batch size, and the largest difference in a probability."""
     models = ROOT / "models" / "digits"
-    version = versions.verify(models / str(versions.current(models)))
+    version = store.verify(models / str(store.current(models)))
     images = pictures.small(max(SIZES))
     with tempfile.TemporaryDirectory(prefix="digits-") as folder:
         engines = dict(_engines(version, threads, Path(folder)))
@@ -154,7 +154,7 @@ def _keras(version: Version, threads: int, folder: Path) -> dict[str, Predict]:
     import keras
     import tensorflow
 
-    network = keras.saving.load_model(version.path / versions.KERAS, compile=False)
+    network = keras.saving.load_model(version.path / store.KERAS, compile=False)
     signature = [tensorflow.TensorSpec((None, 28, 28, 1), tensorflow.uint8)]
     function = tensorflow.function(lambda images: network(images, training=False), input_signature=signature)
     return {

@@ -19,8 +19,9 @@ import httpx
 import numpy as np
 import sqlalchemy as sa
 
+from app.registry import store
 from benchmarks.service import Service
-from training import data, versions
+from training import data
 from training.evaluate import png
 
 JOB = {"start": "scratch", "recipe": "dense-512", "epochs": 12, "images": 3000, "force": True}
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> bool:
 
 def _one(service: Service, kind: str, after: float) -> list[str]:
     with service.client() as client:
-        before = versions.numbers(service.models)
+        before = store.numbers(service.models)
         job = client.post("/retrain", json=JOB).json()["id"]
         time.sleep(after)
         status = client.get(f"/jobs/{job}").json()["status"]
@@ -87,7 +88,7 @@ def _one(service: Service, kind: str, after: float) -> list[str]:
             if found["status"] not in ("queued", "running"):
                 break
             time.sleep(0.1)
-        made = [number for number in versions.numbers(service.models) if number not in before]
+        made = [number for number in store.numbers(service.models) if number not in before]
         print(
             f"{kind} killed after {after:.1f} s ({status}), ready after {ready:.1f} s: "
             f"{found['status']}, attempts {found['attempts']}, versions {made}",

@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.registry import store
 from benchmarks.processes import Server, free_port
 from benchmarks.service import ROOT
-from training import versions
 
 SOURCES, CACHE = ROOT / "benchmarks" / "peers", ROOT / "runs" / "benchmarks"
 
@@ -60,7 +60,7 @@ class Peer:
             "PATH": f"{self._venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": f"{ROOT}{os.pathsep}{self._sources}",  # for what the peers have in common, and server.py
             "PYTHONDONTWRITEBYTECODE": "1",
-            "NETWORK": str(models / str(versions.current(models))),
+            "NETWORK": str(models / str(store.current(models))),
             "HOME": str(scratch),  # some keep files there
         }
         return Server(

@@ -10,12 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from app.registry import store
+from app.registry.manifest import Manifest
 from benchmarks import machine
 from benchmarks.peer import CACHE
 from benchmarks.service import ROOT
 from benchmarks.table import markdown
-from training import recipes, versions
-from training.card import Card
+from training import recipes
 
 QUICK, ARTICLE = "quick", "two-conv"
 WANTED = 0.992  # the headline of a tutorial that trained for a quarter of an hour and more
@@ -38,11 +39,11 @@ def run(options: argparse.Namespace) -> bool:
     half = options.seeds // 2
     plan = [(QUICK, seed, None) for seed in range(options.seeds)]
     plan.insert(half, (ARTICLE, 0, options.epochs))
-    cards = [(name, _train(options.data, name, seed, epochs)) for name, seed, epochs in plan]
-    quick = [card for name, card in cards if name == QUICK]
-    (article,) = (card for name, card in cards if name == ARTICLE)
-    accuracies = [card.metrics["test"].accuracy for card in quick]
-    seconds = statistics.median(_seconds(card) for card in quick)
+    manifests = [(name, _train(options.data, name, seed, epochs)) for name, seed, epochs in plan]
+    quick = [manifest for name, manifest in manifests if name == QUICK]
+    (article,) = (manifest for name, manifest in manifests if name == ARTICLE)
+    accuracies = [manifest.metrics["test"].accuracy for manifest in quick]
+    seconds = statistics.median(_seconds(manifest) for manifest in quick)
     whole = _seconds(article) * recipes.find(ARTICLE).epochs / options.epochs
     mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
     rows = [
@@ -57,21 +58,26 @@ def run(options: argparse.Namespace) -> bool:
     print(f"{machine.describe()}\n")
     print(markdown(["recipe", "test accuracy", "seconds of training, all epochs", "beside"], rows))
     told = [
-        {"recipe": name, "seed": card.seed, "seconds": _seconds(card), "test": card.metrics["test"].accuracy}
-        for name, card in cards
+        {
+            "recipe": name,
+            "seed": manifest.seed,
+            "seconds": _seconds(manifest),
+            "test": manifest.metrics["test"].accuracy,
+        }
+        for name, manifest in manifests
     ]
     CACHE.mkdir(parents=True, exist_ok=True)
     (CACHE / "training.json").write_text(json.dumps({"machine": machine.describe(), "runs": told}, indent=2) + "\n")
     return mean >= WANTED
 
 
-def _seconds(card: Card) -> float:
+def _seconds(manifest: Manifest) -> float:
     """Of its training; what is trained here has it."""
-    assert card.training_seconds is not None
-    return card.training_seconds
+    assert manifest.training_seconds is not None
+    return manifest.training_seconds
 
 
-def _train(data: Path, name: str, seed: int, epochs: int | None) -> Card:
+def _train(data: Path, name: str, seed: int, epochs: int | None) -> Manifest:
     """The card of a version that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="digits-") as scratch:
         models, more = Path(scratch, "models"), [] if epochs is None else ["--epochs", str(epochs)]
@@ -80,6 +86,6 @@ def _train(data: Path, name: str, seed: int, epochs: int | None) -> Card:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # our own
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1])
-        card = versions.card_of(models / "1")
-    print(f"{name}, seed {seed}: {card.metrics['test'].accuracy:.2%} in {_seconds(card):.0f} s", flush=True)
-    return card
+        manifest = store.read_manifest(models / "1")
+    print(f"{name}, seed {seed}: {manifest.metrics['test'].accuracy:.2%} in {_seconds(manifest):.0f} s", flush=True)
+    return manifest

@@ -6,77 +6,68 @@ import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import ROOT, environment, free_port
 
-# What the service shares with training.
-STANDARD_ONLY = {
-    *("training.card", "training.versions", "training.progress", "training.recipes", "training.tether"),
-    "training.errors",
-}
-
-# Each layer and those below it; arrows point down only.
+# Each package or module, and what it may import of ours: a package stands for all that is in it. Imports go one way,
+# training -> app, and within app from the outside in. The first entry that fits a module counts.
 MAY_IMPORT = {
-    "app.__main__": {"app", "training"},
-    "app.main": {"app", "training"},
-    "app.services": {"app"},
-    "app.protocol": {"app.errors"},
-    "app.logs": set(),
-    "app.metrics": {"app.api.declining"},
-    "app.api": {
-        *("app.api", "app.services", "app.vision", "app.inference", "app.retraining", "app.settings", "app.errors"),
-        *("app.metrics", "training"),
-    },
-    "app.retraining.worker": {"app.retraining", "app.database", "app.settings", "app.logs", "app.errors", "training"},
-    "app.retraining": {"app.retraining", "app.database", "app.settings", "app.errors", "training"},
-    "app.migrations": {"app.database"},
-    "app.database": {"app.errors"},
-    "app.vision": {"app.vision", "app.errors"},
-    "app.inference": {"app.inference", "app.errors", "training"},
-    "app.settings": {"app.resources"},
-    "app.resources": set(),
-    "app.errors": set(),
-    "training.drawing": {"app.vision", "training"},  # to lay digits where the service would
-    "training": {"training"},
-}
+    "app.__main__": ("app",),
+    "app.main": ("app",),
+    "app.services": ("app",),
+    "app.protocol": ("app.errors",),
+    "app.metrics": ("app.inference",),
+    "app.api": ("app.api", "app.services", "app.vision", "app.inference", "app.registry", "app.retraining",
+                "app.settings", "app.errors", "app.metrics"),
+    "app.retraining": ("app.retraining", "app.registry", "app.database", "app.settings", "app.logs", "app.errors",
+                       "app.parent_death_signal"),
+    "app.migrations": ("app.database",),
+    "app.database": ("app.errors",),
+    "app.vision": ("app.vision", "app.inference.rejection", "app.errors"),
+    "app.inference": ("app.inference", "app.registry", "app.errors"),
+    "app.registry": ("app.registry",),
+    "app.settings": ("app.resources",),
+    "app.resources": (),
+    "app.logs": (),
+    "app.errors": (),
+    "app.parent_death_signal": (),
+    "app": (),
+    "training": ("training", "app.registry", "app.vision", "app.inference", "app.retraining.progress",
+                 "app.parent_death_signal", "app.errors"),
+}  # fmt: skip
 
 
-def modules() -> list[tuple[str, Path]]:
-    found = [path for package in ("app", "training") for path in (ROOT / package).rglob("*.py")]
-    return [(".".join(path.relative_to(ROOT).with_suffix("").parts), path) for path in found]
-
-
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
+def ours(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports, also within functions."""
     for node in ast.walk(ast.parse(path.read_text())):
+        names = []
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name for name in names if name.partition(".")[0] in ("app", "training"))
 
 
-@pytest.mark.parametrize(("module", "path"), modules())
-def test_arrows_point_down(module: str, path: Path) -> None:
-    layer = next((layer for layer in MAY_IMPORT if f"{module}.".startswith(f"{layer}.")), None)
-    if layer is None:
-        assert module == "app.__init__"
-        return
-    for name in imported(path):
-        top = name.partition(".")[0]
-        if top in ("app", "training") and name not in ("app", "training"):
-            assert any(f"{name}.".startswith(f"{below}.") for below in MAY_IMPORT[layer]), f"{module} imports {name}"
-        if top == "training" and module.startswith("app."):
-            assert name == "training" or any(name.startswith(shared) for shared in STANDARD_ONLY), name
+def is_within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
 
 
-@pytest.mark.parametrize("module", sorted(STANDARD_ONLY))
-def test_what_the_service_shares_with_training_is_standard_library_only(module: str) -> None:
-    for name in imported(ROOT / (module.replace(".", "/") + ".py")):
-        assert name.partition(".")[0] in {*sys.stdlib_module_names, "training"}
+def test_imports_go_one_way() -> None:
+    wrong = []
+    for path in (path for package in ("app", "training") for path in sorted((ROOT / package).rglob("*.py"))):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        allowed = next(allowed for package, allowed in MAY_IMPORT.items() if is_within(module, package))
+        wrong += [f"{module} imports {name}" for name in ours(path) if not any(is_within(name, one) for one in allowed)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_registry_needs_the_standard_library_alone() -> None:
+    program = "import sys; import app.registry.store; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-IS", "-c", f"import sys; sys.path[:0] = [{str(ROOT)!r}]; {program}"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert not set(done.stdout.split()) - {*sys.stdlib_module_names, "app", "__main__"}
 
 
 def serving_requirements() -> set[str]:
@@ -112,8 +103,7 @@ def test_the_service_runs_on_a_serving_installation(tmp_path: Path) -> None:
             top, source = file.parts[0], Path(str(file.locate()))
             if top != ".." and not (tmp_path / top).is_symlink() and top != "__pycache__":
                 (tmp_path / top).symlink_to(Path(str(source)[: -len(str(file))]) / top)
-    for package in ("app", "training"):
-        (tmp_path / package).symlink_to(ROOT / package)
+    (tmp_path / "app").symlink_to(ROOT / "app")  # and not training
     about = next(Path(sysconfig.get_path("purelib")).glob("digits-*.dist-info"))
     (tmp_path / about.name).symlink_to(about)
     program = """

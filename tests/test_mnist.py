@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.registry import store
 from tests.conftest import SHIPPED
 from tests.samples import encode
-from training import versions
 from training.data import Digits
 
 EACH = 200
@@ -26,7 +26,7 @@ def digits(client: httpx.Client, contents: list[bytes]) -> NDArray[np.int64]:
 def test_accuracy_is_that_of_the_card_to_the_last_image(client: httpx.Client, mnist: Digits) -> None:
     found = digits(client, [encode(image) for image in mnist.test.images])
     correct = int((found == mnist.test.labels).sum())
-    assert correct == versions.card_of(SHIPPED / str(versions.current(SHIPPED))).metrics["test"].correct
+    assert correct == store.read_manifest(SHIPPED / str(store.current(SHIPPED))).metrics["test"].correct
     assert correct >= 9960
 
 

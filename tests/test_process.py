@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from app import __main__, resources, settings
+from app.registry import store
 from tests.api.test_predictions import SEVEN
 from tests.conftest import AUTHORISED, ROOT, SHIPPED, Start, command, environment, free_port
 from tests.versions import add
-from training import versions
 
 
 def test_memory_and_libraries(start_server: Start) -> None:
@@ -111,7 +111,7 @@ def halve(name: str) -> Callable[[Path], None]:
 def test_a_damaged_version_stops_the_start(tmp_path: Path, damage: Callable[[Path], None], name: str) -> None:
     models = tmp_path / "digits"
     shutil.copytree(SHIPPED, models)
-    damage(models / str(versions.current(models)))
+    damage(models / str(store.current(models)))
     message = refused_start(DIGITS_MODELS=str(models))
     assert name in message
     assert str(models) in message
@@ -125,14 +125,14 @@ def test_a_graph_of_another_network_stops_the_start(tmp_path: Path) -> None:
     """The digests are right, but the graph was not made from this model.keras."""
     models = tmp_path / "digits"
     shutil.copytree(SHIPPED, models)
-    version = models / str(versions.current(models))
+    version = models / str(store.current(models))
     graph = (version / "model.xml").read_text()
-    source = versions.card_of(version).files["model.keras"]
+    source = store.read_manifest(version).files["model.keras"]
     assert source in graph
     (version / "model.xml").write_text(graph.replace(source, "0" * 64))
-    card = json.loads((version / "card.json").read_text())
-    card["files"]["model.xml"] = versions.digest(version / "model.xml")
-    (version / "card.json").write_text(json.dumps(card))
+    manifest = json.loads((version / "card.json").read_text())
+    manifest["files"]["model.xml"] = store.digest(version / "model.xml")
+    (version / "card.json").write_text(json.dumps(manifest))
     assert "model.keras" in refused_start(DIGITS_MODELS=str(models))
 
 
@@ -145,15 +145,15 @@ def test_settings_that_are_wrong() -> None:
 def test_a_damaged_version_hides_no_other(tmp_path: Path, start_server: Start) -> None:
     models = tmp_path / "digits"
     shutil.copytree(SHIPPED, models)
-    number = versions.current(models)
+    number = store.current(models)
     for other, change in (
         (7, {"version": 7, "recipe": {"layers": []}}),
         (8, {"version": 8, "files": {"x": None}}),
         (9, {}),
     ):
         shutil.copytree(models / str(number), models / str(other))  # 9 has the card of another version
-        card = json.loads((models / str(number) / "card.json").read_text())
-        (models / str(other) / "card.json").write_text(json.dumps(card | change))
+        manifest = json.loads((models / str(number) / "card.json").read_text())
+        (models / str(other) / "card.json").write_text(json.dumps(manifest | change))
     server = start_server(DIGITS_MODELS=str(models))
     with httpx.Client(base_url=server.url) as client:
         assert [model["version"] for model in client.get("/models").json()["models"]] == [number]

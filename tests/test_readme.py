@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.registry import store
 from tests.conftest import ROOT, SHIPPED, TOKEN, Start
 from tests.support import SEVEN
 from tests.training.test_command_line import run_here
-from training import versions
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [
@@ -123,7 +123,7 @@ def test_training_commands(small_data: Path, tmp_path: Path) -> None:
             if "--format" in words:  # the exporters and runtimes of others warn of each other's versions
                 warnings.simplefilter("ignore")
             run_here(tmp_path, *words, *more)
-    assert versions.numbers(tmp_path / "models/digits")
+    assert store.numbers(tmp_path / "models/digits")
 
 
 def test_the_settings_are_all_told() -> None:
@@ -135,5 +135,5 @@ def test_the_settings_are_all_told() -> None:
 
 
 def test_the_figures_are_those_of_the_card() -> None:
-    metrics = versions.card_of(SHIPPED / "1").metrics["test"]
+    metrics = store.read_manifest(SHIPPED / "1").metrics["test"]
     assert f"{metrics.accuracy:.2%}".replace("%", " %") in README

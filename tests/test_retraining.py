@@ -12,13 +12,13 @@ import httpx
 import numpy as np
 import pytest
 
+from app.registry import store
 from benchmarks.processes import below
 from benchmarks.service import Load
 from tests.conftest import AUTHORISED, Server, Start
 from tests.retraining.conftest import POSTGRES, database_url  # noqa: F401  # a fixture
 from tests.samples import encode, handwritten
 from tests.versions import add, shipped
-from training import versions
 
 SMALL = {"start": "scratch", "recipe": "dense-512", "epochs": 2}
 
@@ -91,9 +91,9 @@ def test_the_whole_road(start_server: Start, settings: dict[str, str], models: P
         assert (done["progress"]["epoch"], done["progress"]["epochs"]) == (3, 3)  # one of each member and of the scout
         assert done["progress"]["val_accuracy"] > 0.5
         assert done["verdict"]["mnist"]["images"] == 100
-        card = client.get("/models/2").json()["card"]
-        assert (card["parent"], card["job"], card["verdict"]) == (1, job["id"], done["verdict"])
-        assert "feedback" in card["metrics"]
+        manifest = client.get("/models/2").json()["card"]
+        assert (manifest["parent"], manifest["job"], manifest["verdict"]) == (1, job["id"], done["verdict"])
+        assert "feedback" in manifest["metrics"]
         deadline = time.monotonic() + 60
         for wanted, call in ((2, None), (1, "/models/1/activate"), (2, "/models/2/activate")):
             if call:
@@ -106,7 +106,7 @@ def test_the_whole_road(start_server: Start, settings: dict[str, str], models: P
         rejected = until(client, worse.json()["id"], "rejected")
         assert "significantly worse" in rejected["reason"]
         assert rejected["version"] is None
-        assert versions.current(models) == 2
+        assert store.current(models) == 2
     assert load.failed == []
     # Both versions answered, and each says one thing.
     assert sorted(version for version, _ in {(answer.version, answer.probabilities) for answer in load.answers}) == [
@@ -160,7 +160,7 @@ def test_cancelling_ends_the_training(start_server: Start, settings: dict[str, s
         client.delete("/jobs/1").raise_for_status()
         assert until(client, 1, "cancelled", seconds=60)["version"] is None
         _wait_for_end(training)
-        assert versions.numbers(models) == [1]
+        assert store.numbers(models) == [1]
         _wait_until_empty(Path(settings["DIGITS_STATE"], "runs"))
 
 

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.registry import store
 from tests.api.test_bad_input import check
 from tests.api.test_predictions import SEVEN, pixels
 from tests.api.test_service import metric
 from tests.conftest import AUTHORISED, Server, Start, _servers
 from tests.test_process import flip_byte, halve, remove
 from tests.versions import add, answer, describe, point, shipped
-from training import versions
 
 IMAGE = np.array(pixels(), np.uint8)
 
@@ -112,7 +112,7 @@ def test_every_server_process_goes_over(start_server: Start, models: Path) -> No
     wait_for(lambda: said(server, "Application startup complete.") == 4, "four processes")
     with load(server, models):
         for swaps, number in enumerate((2, 1), start=1):
-            versions.activate(models, number)
+            store.activate(models, number)
             message = f"version {number} serves"
             wait_for(lambda message=message: said(server, message) == 4, message)
             assert named(server, 60) == {number: 60}, swaps
@@ -136,11 +136,11 @@ def test_activations_at_once_end_in_agreement(start_server: Start, models: Path)
     for thread in threads:
         thread.join()
     assert statuses == [200] * 8
-    current = versions.current(models)
+    current = store.current(models)
     wait_for(lambda: named(server, 40) == {current: 40}, "agreement")
     time.sleep(1)  # and it stays so
     assert named(server, 40) == {current: 40}
-    assert versions.current(models) == current
+    assert store.current(models) == current
 
 
 def test_thirty_swaps_under_load_lose_nothing(start_server: Start, models: Path) -> None:
@@ -209,20 +209,20 @@ def taken_from_another(*names: str) -> Damage:
 
 def another_source(version: Path) -> None:
     """Right digests throughout, but a graph that was made from another model.keras."""
-    graph, source = version / versions.GRAPH, versions.card_of(version).files[versions.KERAS]
+    graph, source = version / store.GRAPH, store.read_manifest(version).files[store.KERAS]
     graph.write_text(graph.read_text().replace(source, "0" * 64))
     describe(version)
 
 
 def nonsense_graph(version: Path) -> None:
     """Right digests throughout, and nothing that the runtime can read."""
-    (version / versions.GRAPH).write_text("<net>hello</net>")
+    (version / store.GRAPH).write_text("<net>hello</net>")
     describe(version)
 
 
 def other_input(version: Path) -> None:
     """Right digests and source, but a graph that takes no 28x28 images."""
-    graph = version / versions.GRAPH
+    graph = version / store.GRAPH
     text = graph.read_text()
     assert 'shape="?,28,28,1"' in text
     graph.write_text(text.replace('shape="?,28,28,1"', 'shape="?,27,28,1"'))
@@ -231,27 +231,27 @@ def other_input(version: Path) -> None:
 
 def no_numbers(version: Path) -> None:
     """Right digests and source, but weights that are no numbers."""
-    (version / versions.WEIGHTS).write_bytes(b"\xff" * (version / versions.WEIGHTS).stat().st_size)
+    (version / store.WEIGHTS).write_bytes(b"\xff" * (version / store.WEIGHTS).stat().st_size)
     describe(version)
 
 
 def without_digest(version: Path) -> None:
-    card = json.loads((version / versions.CARD).read_text())
-    del card["files"][versions.WEIGHTS]
-    (version / versions.CARD).write_text(json.dumps(card))
+    manifest = json.loads((version / store.MANIFEST).read_text())
+    del manifest["files"][store.WEIGHTS]
+    (version / store.MANIFEST).write_text(json.dumps(manifest))
 
 
-FILES = (versions.KERAS, versions.GRAPH, versions.WEIGHTS, versions.CARD)
+FILES = (store.KERAS, store.GRAPH, store.WEIGHTS, store.MANIFEST)
 DAMAGES: dict[str, Damage] = {
     **{f"{name} missing": remove(name) for name in FILES},
     **{f"{name} empty": empty(name) for name in FILES},
     **{f"{name} halved": halve(name) for name in FILES},
     **{f"{name} longer": longer(name) for name in FILES[:3]},
     **{f"{name} flipped at {share}": flip(name, share) for name in FILES[:3] for share in (0, 0.31, 0.77, 1)},
-    "model.keras flipped in the middle": flip_byte(versions.KERAS),
-    "card's brace flipped": flip(versions.CARD, 0),
-    "another version's network": taken_from_another(versions.WEIGHTS, versions.GRAPH),
-    "another version's card": taken_from_another(versions.CARD),
+    "model.keras flipped in the middle": flip_byte(store.KERAS),
+    "card's brace flipped": flip(store.MANIFEST, 0),
+    "another version's network": taken_from_another(store.WEIGHTS, store.GRAPH),
+    "another version's card": taken_from_another(store.MANIFEST),
     "another version's all": taken_from_another(*FILES),
     "another number": lambda version: describe(version, version=7),
     "a graph from another network": another_source,
@@ -262,8 +262,8 @@ DAMAGES: dict[str, Damage] = {
     "no folder": lambda version: shutil.rmtree(version),
     "a file for a folder": lambda version: (shutil.rmtree(version), version.write_text("x"), None)[-1],
     "a folder for a file": lambda version: (
-        (version / versions.WEIGHTS).unlink(),
-        (version / versions.WEIGHTS).mkdir(),
+        (version / store.WEIGHTS).unlink(),
+        (version / store.WEIGHTS).mkdir(),
         None,
     )[-1],
 }
@@ -334,7 +334,7 @@ def test_a_damaged_version_is_never_served(damaged: tuple[Server, Path], sound: 
             assert problem["type"] == "urn:digits:problem:version-unusable"
         else:
             check(activate(server, 2), 404, "2")
-        assert versions.current(models) == 1
+        assert store.current(models) == 1
         assert named(server) == {1: 1}
     finally:
         point(models, "1\n")
@@ -361,16 +361,16 @@ def test_nonsense_in_current(damaged: tuple[Server, Path], content: str) -> None
 
 def test_current_is_missing_or_no_file(damaged: tuple[Server, Path]) -> None:
     server, models = damaged
-    (models / versions.CURRENT).unlink()
+    (models / store.CURRENT).unlink()
     wait_for(lambda: fault(server) is not None, "the fault")
-    (models / versions.CURRENT).mkdir()
+    (models / store.CURRENT).mkdir()
     reply = activate(server, 1)  # it cannot be replaced then
     problem = check(reply, 503, "CURRENT")
     assert problem["type"] == "urn:digits:problem:models-not-writable"
     assert str(models.parent) not in reply.text
     assert "Traceback" not in server.log.read_text()
     assert named(server) == {1: 1}
-    (models / versions.CURRENT).rmdir()
+    (models / store.CURRENT).rmdir()
     assert activate(server, 1).status_code == 200
     assert fault(server) is None
 
@@ -378,23 +378,23 @@ def test_current_is_missing_or_no_file(damaged: tuple[Server, Path]) -> None:
 def test_a_version_that_is_mended_serves(damaged: tuple[Server, Path]) -> None:
     server, models = damaged
     version = add(models, 2)
-    weights = (version / versions.WEIGHTS).read_bytes()
-    (version / versions.WEIGHTS).write_bytes(weights[:-1])
+    weights = (version / store.WEIGHTS).read_bytes()
+    (version / store.WEIGHTS).write_bytes(weights[:-1])
     point(models, "2\n")
     wait_for(lambda: fault(server) is not None, "the fault")
     before = server.log.read_text().count("goes on serving")
     time.sleep(1)
     assert server.log.read_text().count("goes on serving") == before  # not at every look
-    (version / versions.WEIGHTS).write_bytes(weights)
+    (version / store.WEIGHTS).write_bytes(weights)
     wait_for(lambda: named(server) == {2: 1}, "the mended version")
     assert fault(server) is None
 
     # Damage to what serves by now is told, and touches nothing that runs.
-    os.truncate(version / versions.WEIGHTS, 0)
+    os.truncate(version / store.WEIGHTS, 0)
     wait_for(lambda: fault(server) is not None, "the fault")
     reply = httpx.post(f"{server.url}/predict", files={"file": SEVEN}).json()
     assert reply["model"]["version"] == 2
-    (version / versions.WEIGHTS).write_bytes(weights)
+    (version / store.WEIGHTS).write_bytes(weights)
     wait_for(lambda: fault(server) is None, "that all is well")
     assert np.allclose(reply["probabilities"], answer(models, 2, IMAGE), atol=1e-5)
     point(models, "1\n")
@@ -410,10 +410,10 @@ def test_activation(start_server: Start, models: Path) -> None:
             assert reply.status_code == 200
             listed = client.get("/models").json()["models"]
             assert reply.json() == next(model for model in listed if model["serving"])
-            assert reply.json()["version"] == versions.current(models) == number
+            assert reply.json()["version"] == store.current(models) == number
         check(client.post("/models/3/activate"), 404, "3", "1, 2")
         check(client.post("/models/-1/activate"), 422, "version")
         check(client.post(f"/models/{'9' * 400}/activate"), 422, "version")
         client.headers.pop("authorization")
         check(client.post("/models/2/activate"), 401)
-        assert versions.current(models) == 1
+        assert store.current(models) == 1

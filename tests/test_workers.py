@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.registry.store import KERAS
 from tests.conftest import SHIPPED, Server, Start, command, environment, free_port
 from tests.support import SEVEN, children, metric, wait_for
 from tests.versions import add, point, shipped
-from training.versions import KERAS
 
 STARTED = "Application startup complete."
 

@@ -1,16 +1,18 @@
 """Versions of the model that can be told apart by what they answer."""
 
-import json
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.inference.ensemble import load_version
+from app.registry import store
+from app.registry.manifest import Manifest
 from tests.conftest import SHIPPED
-from training import versions
 
 
 def shipped(models: Path) -> Path:
@@ -21,21 +23,21 @@ def shipped(models: Path) -> Path:
 def add(models: Path, number: int) -> Path:
     """The shipped network once more, under another number and leaning towards the digit of that number."""
     path = models / str(number)
-    shutil.copytree(SHIPPED / str(versions.current(SHIPPED)), path)
-    weights = bytearray((path / versions.WEIGHTS).read_bytes())
-    for layer in ElementTree.parse(path / versions.GRAPH).iter("data"):
+    shutil.copytree(SHIPPED / str(store.current(SHIPPED)), path)
+    weights = bytearray((path / store.WEIGHTS).read_bytes())
+    for layer in ElementTree.parse(path / store.GRAPH).iter("data"):
         if layer.get("shape") == "1, 10":  # the biases of the ten scores, of each member
             np.frombuffer(weights, np.float32, 10, int(layer.attrib["offset"]))[number % 10] += 12
-    (path / versions.WEIGHTS).write_bytes(weights)
+    (path / store.WEIGHTS).write_bytes(weights)
     describe(path, version=number)
     return path
 
 
-def describe(path: Path, **changes: object) -> None:
-    """Write the version's card anew, with the digests of its files as they are now."""
-    card = json.loads((path / versions.CARD).read_text())
-    card["files"] = {name: versions.digest(path / name) for name in card["files"]}
-    (path / versions.CARD).write_text(json.dumps(card | changes))
+def describe(path: Path, **changes: Any) -> None:
+    """Write the version's manifest anew, with the digests of its files as they are now."""
+    manifest = Manifest.from_json((path / store.MANIFEST).read_bytes())
+    files = {name: store.digest(path / name) for name in manifest.files}
+    (path / store.MANIFEST).write_text(dataclasses.replace(manifest, files=files, **changes).to_json())
 
 
 def answer(models: Path, number: int, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -49,4 +51,4 @@ def point(models: Path, text: str) -> None:
     """Let CURRENT hold this, replaced as a careful hand does it."""
     beside = models / "CURRENT.new"
     beside.write_text(text)
-    beside.replace(models / versions.CURRENT)
+    beside.replace(models / store.CURRENT)

@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training import data, feedback, recipes, versions
-from training.card import Card, Metrics
+from app.registry import store
+from app.registry.manifest import Manifest, Metrics
+from app.registry.store import Version
+from training import data, feedback, recipes
 from training.data import Digits, Split
 from training.errors import RunInUse, TrainingError
 from training.lock import locked
 from training.progress import JsonLines, ProgressBar
-from training.versions import Version
 
 SPLITS = ("test", "validation")
 FORMATS = ("keras-json-h5", "onnx", "litert", "saved-model", "openvino")
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options.command(options)
-    except (TrainingError, versions.VersionError) as error:
+    except (TrainingError, store.VersionError) as error:
         _complain(str(error))
         return os.EX_TEMPFAIL if isinstance(error, RunInUse) else 2
     except OSError as error:
@@ -132,7 +133,7 @@ def _fit(options: argparse.Namespace, report: JsonLines | ProgressBar) -> None:
         report=report,
     )
     _print_metrics(made)
-    if start and not options.final and "validation" not in versions.card_of(made).data:
+    if start and not options.final and "validation" not in store.read_manifest(made).data:
         print(
             f"not measured on MNIST: {start.path} has learned the images held out; "
             f"`python -m training compare {made} {start.path}` counts where they differ"
@@ -151,52 +152,52 @@ def _start(options: argparse.Namespace) -> Version | None:
         return None
     if options.recipe:
         raise TrainingError(f"--start goes on with the recipe of its version; leave {options.recipe!r} out")
-    start = versions.verify(options.start)
-    if not start.card.version:
+    start = store.verify(options.start)
+    if not start.manifest.version:
         raise TrainingError(f"{options.start} is no published version; publish it first")
     return start
 
 
 def _start_recipe(start: Version, options: argparse.Namespace) -> recipes.Recipe:
-    if start.card.recipe is None:
+    if start.manifest.recipe is None:
         raise TrainingError(f"{start.path} was made elsewhere, without a recipe; train from scratch instead")
     try:
-        own = recipes.from_dict(start.card.recipe)
+        own = recipes.from_dict(start.manifest.recipe)
     except TrainingError as error:
-        raise TrainingError(f"{start.path / versions.CARD}: {error}; train from scratch instead") from None
+        raise TrainingError(f"{start.path / store.MANIFEST}: {error}; train from scratch instead") from None
     return _changed(recipes.fine_tuning(own), options)
 
 
 def _run_name(recipe: recipes.Recipe, start: Version | None, options: argparse.Namespace) -> str:
     name = f"{recipe.name}-{options.seed}{'-final' if options.final else ''}"
-    name += f"-from-{start.card.version}" if start else ""
+    name += f"-from-{start.manifest.version}" if start else ""
     return name + ("-feedback" if options.feedback else "")
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a version again and show the figures beside those in its card; or measure it on harder pictures."""
-    from training import corruptions, nodigits, pictures, scenes
+    from training import corruptions, image_folder, ood, synthetic_photos
     from training.evaluate import png, serving
 
     folder = options.models / str(options.version)
-    card = versions.verify(folder).card
-    name = options.split or next((name for name in SPLITS if name in card.metrics), "test")
-    found = pictures.find_groups(options.pictures) if options.pictures else []
+    manifest = store.verify(folder).manifest
+    name = options.split or next((name for name in SPLITS if name in manifest.metrics), "test")
+    found = image_folder.find_groups(options.pictures) if options.pictures else []
     images = None
     # Pictures can do without MNIST, which is then not downloaded for a column of their tables.
     if not found or options.corruptions or options.scenes or options.data or os.environ.get("DIGITS_DATA"):
         digits = _load(options)
         images = digits.test if name == "test" else digits.held_out()[1]
-        if name == "validation" and card.has_learned(images.digest()):
+        if name == "validation" and manifest.has_learned(images.digest()):
             print("it may have learned these images: the figures below say nothing about new ones", file=sys.stderr)
     with serving(folder) as service:
         plain = service.read(images) if images else None
         if found:
             given = {picture.path: service.answer(picture.path.read_bytes(), picture.path.name) for picture in found}
-            made = {group: [service.answer(png(image)) for image in nodigits.make(group)] for group in nodigits.GROUPS}
-            print(pictures.tables(options.pictures, given, made, plain.confidence if plain else None))
+            made = {group: [service.answer(png(image)) for image in ood.make(group)] for group in ood.GROUPS}
+            print(image_folder.tables(options.pictures, given, made, plain.confidence if plain else None))
         elif plain and images:
-            _print_figures(options.version, name, plain.metrics(), images, card)
+            _print_figures(options.version, name, plain.metrics(), images, manifest)
         if options.corruptions and plain and images:
             harder = {
                 kind: Split(corruptions.corrupt(kind, images.images), images.labels) for kind in corruptions.CORRUPTIONS
@@ -204,12 +205,15 @@ def evaluate(options: argparse.Namespace) -> None:
             read = {kind: service.read(split).metrics() for kind, split in harder.items()}
             print(f"\n{corruptions.table(plain.metrics(), read)}")
         if options.scenes and images:
-            some = scenes.some(images)
-            seen = {name: [service.answer(photo) for photo in scenes.make(name, some)] for name in scenes.SCENES}
-            print(f"\n{scenes.report(some, seen)}")
+            some = synthetic_photos.some(images)
+            seen = {
+                name: [service.answer(photo) for photo in synthetic_photos.make(name, some)]
+                for name in synthetic_photos.SCENES
+            }
+            print(f"\n{synthetic_photos.report(some, seen)}")
 
 
-def _print_figures(version: int, split: str, metrics: Metrics, images: Split, card: Card) -> None:
+def _print_figures(version: int, split: str, metrics: Metrics, images: Split, manifest: Manifest) -> None:
     print(
         f"version {version} on {split}: {metrics.correct:,} of {metrics.images:,} right, "
         f"accuracy {metrics.accuracy:.2%}, nll {metrics.nll:.4f}, brier {metrics.brier:.4f}, ece {metrics.ece:.4f}, "
@@ -219,24 +223,24 @@ def _print_figures(version: int, split: str, metrics: Metrics, images: Split, ca
         total = int((images.labels == digit).sum())
         if total:
             print(f"  {digit}: {counts[digit]:,} of {total:,}")
-    if split in card.metrics:
-        told = card.metrics[split]
+    if split in manifest.metrics:
+        told = manifest.metrics[split]
         # Cards of old tell less.
         same = all(value in (None, getattr(metrics, field)) for field, value in vars(told).items())
         says = "the same" if same else f"{told.correct:,} right, nll {told.nll:.4f}"
-        other = "" if card.data.get(split) == images.digest() else ", on other images"
+        other = "" if manifest.data.get(split) == images.digest() else ", on other images"
         print(f"its card says: {says}{other}")
 
 
 def look(options: argparse.Namespace) -> None:
     """Draw a contact sheet of a folder's pictures: original, what the network sees, answer; red where wrong."""
-    from training import look as looking
-    from training import pictures
+    from training import contact_sheet as looking
+    from training import image_folder
     from training.evaluate import answers
 
-    number = options.version or versions.current(options.models)
-    found = pictures.find(options.folder)
-    given = answers(versions.verify(options.models / str(number)).path, found)
+    number = options.version or store.current(options.models)
+    found = image_folder.find(options.folder)
+    given = answers(store.verify(options.models / str(number)).path, found)
     images = looking.seen(found)
     right = [picture.label in (None, answer.digit) for picture, answer in zip(found, given, strict=True)]
     shown = [place for place in range(len(found)) if not (options.wrong and right[place])]
@@ -261,9 +265,9 @@ def calibrate(options: argparse.Namespace) -> None:
     from training.calibration import calibrate as choose
     from training.evaluate import serving
 
-    version = versions.verify(options.models / str(options.version))
+    version = store.verify(options.models / str(options.version))
     validation = _load(options).held_out()[1]
-    if version.card.has_learned(validation.digest()):
+    if version.manifest.has_learned(validation.digest()):
         raise TrainingError(
             f"version {options.version} may have learned these images; train one with `fit`, without --final"
         )
@@ -272,7 +276,7 @@ def calibrate(options: argparse.Namespace) -> None:
     found = choose(read.probabilities, validation.labels)
     before, after = found.nll
     # What the network was already divided by counts too.
-    temperature = found.temperature * (version.card.temperature or 1)
+    temperature = found.temperature * (version.manifest.temperature or 1)
     print(
         f"temperature {temperature:.2f}, nll {before:.5f} before and {after:.5f} after; "
         f"threshold {found.threshold:.2f}, which accepts {found.accepted:.2%}"
@@ -289,7 +293,7 @@ def export(options: argparse.Namespace) -> None:
     from training import candidate
     from training import export as exporting
 
-    network = exporting.adopt(options.source, options.pixels)
+    network = exporting.import_keras(options.source, options.pixels)
     made = Path("runs") / f"export-{options.source.stem}"
     exporting.renew(made)
     try:
@@ -310,7 +314,7 @@ def _convert(options: argparse.Namespace) -> None:
     if not options.source.name.isdecimal():
         raise TrainingError(f"--format takes the number of a version, not {options.source}")
     version = options.models / options.source.name
-    versions.verify(version)
+    store.verify(version)
     if options.output:  # a mistake in it should not wait for the libraries
         options.output.parent.mkdir(parents=True, exist_ok=True)
     _import_keras()
@@ -323,6 +327,11 @@ def _convert(options: argparse.Namespace) -> None:
     images = _load(options).test.images[:1000] if known else check_images(1000)
     compared, difference = formats.convert(version, options.format, output, images)
     print(f"{output}: read back, {compared:,} images give the same digits, probabilities within {difference:.1g}")
+
+
+def list_recipes(options: argparse.Namespace) -> None:
+    """List the names of all recipes."""
+    print("\n".join(recipes.RECIPES))
 
 
 def describe(options: argparse.Namespace) -> None:
@@ -360,7 +369,7 @@ def crossval(options: argparse.Namespace) -> None:
     ):
         folds.append(fold)
         print(f"fold {fold.number}: accuracy {fold.accuracy:.3%}{leaking}", flush=True)
-    one = f", one of its {recipe.members} networks" if recipe.members > 1 else ""
+    one = f", one of its {recipe.ensemble_size} networks" if recipe.ensemble_size > 1 else ""
     print(f"{recipe.name}{one}: {validating.summary(folds)}{leaking}")
     plots.folds([fold.history for fold in folds], run / "folds.png")
     plots.boxes(
@@ -407,7 +416,7 @@ def _reproducing_command(name: str, options: argparse.Namespace) -> str:
 
 def activate(options: argparse.Namespace) -> None:
     """Let another version serve; a service that runs goes over to it."""
-    versions.activate(options.models, options.version)
+    store.activate(options.models, options.version)
     print(f"version {options.version} serves; a service that runs goes over to it")
 
 
@@ -421,7 +430,9 @@ def _changed(recipe: recipes.Recipe, options: argparse.Namespace) -> recipes.Rec
         recipe = recipes.with_article_loss(recipe)
     if options.epochs is None:
         return recipe
-    return dataclasses.replace(recipe, epochs=options.epochs, settle=min(recipe.settle, options.epochs // 2))
+    return dataclasses.replace(
+        recipe, epochs=options.epochs, cooldown_epochs=min(recipe.cooldown_epochs, options.epochs // 2)
+    )
 
 
 def _load(options: argparse.Namespace) -> Digits:
@@ -429,7 +440,7 @@ def _load(options: argparse.Namespace) -> Digits:
 
 
 def _print_metrics(folder: Path) -> None:
-    for split, metrics in versions.card_of(folder).metrics.items():
+    for split, metrics in store.read_manifest(folder).metrics.items():
         print(
             f"{split}: {metrics.correct:,} of {metrics.images:,} right, accuracy {metrics.accuracy:.2%}, "
             f"nll {metrics.nll:.4f}"
@@ -437,15 +448,15 @@ def _print_metrics(folder: Path) -> None:
 
 
 def _publish(staged: Path, options: argparse.Namespace) -> int:
-    number = versions.publish(staged, options.models)
+    number = store.publish(staged, options.models)
     print(f"published as version {number}: {options.models / str(number)}")
     return number
 
 
 def _tell_what_serves(number: int, options: argparse.Namespace) -> None:
     if options.activate:
-        versions.activate(options.models, number)
-    serving = versions.current(options.models)
+        store.activate(options.models, number)
+    serving = store.current(options.models)
     if serving != number:
         print(f"version {serving} still serves; `python -m training activate {number}` changes that")
 
@@ -453,7 +464,11 @@ def _tell_what_serves(number: int, options: argparse.Namespace) -> None:
 def _start_over(run: Path) -> None:
     """Remove a run's folder, but never a folder that is none."""
     if run.exists():
-        parts = [path.parent for path in run.rglob("run.json") if path.parent.name.startswith(("fold-", "member-"))]
+        parts = [
+            path.parent
+            for path in run.rglob("run.json")
+            if path.parent.name.startswith(("fold-", "network-", "first-stage"))
+        ]
         if any(run.iterdir()) and not parts and not (run / "run.json").exists():
             raise TrainingError(f"{run} is no folder of a run, so --fresh does not empty it; choose another with --run")
         with contextlib.ExitStack() as held:
@@ -541,6 +556,8 @@ def _parser() -> argparse.ArgumentParser:
         help="learn from all training images and measure on the test set; "
         "without it the last 10,000 are held out and measured on",
     )
+
+    add("recipes", list_recipes)
 
     describing = add("describe", describe)
     describing.add_argument("recipe", help=known)

@@ -51,7 +51,7 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
 
     def settle(self) -> None:
         """From now on spoil few images. What was compiled with this layer must be compiled anew."""
-        self.augmentation = self.augmentation.settled()
+        self.augmentation = self.augmentation.cooled_down()
 
     def _chosen(self, images: Tensor, chance: float) -> Tensor:
         """Which images something happens to, (n, 1, 1, 1)."""

@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from training import export, plots, versions
+from app.registry import store
+from app.registry.store import Version
+from app.retraining.progress import Progress
+from training import export, plots
 from training.data import Digits, Split
 from training.errors import TrainingError
 from training.evaluate import Evaluation, serving
 from training.feedback import Feedback, mix
 from training.fit import Trained, fit
 from training.network import Weights
-from training.progress import Progress
 from training.recipes import FEEDBACK_SHARE, Recipe
-from training.versions import Version
 
 CANDIDATE, PUBLISHED = "candidate", "published"  # in a run's folder: the version, and where it went
 
@@ -44,13 +45,13 @@ def produce(
     images: how many of MNIST to learn from, at most.
     """
     mnist, held_out = (digits.train, None) if final else digits.held_out()
-    validation = held_out if held_out and not (start and start.card.has_learned(held_out.digest())) else None
+    validation = held_out if held_out and not (start and start.manifest.has_learned(held_out.digest())) else None
     measured = {"test": digits.test} if final else {"validation": validation} if validation else {}
     if feedback and len(feedback.held_back):
         measured["feedback"] = feedback.held_back
     learned = mix(mnist, feedback.train if feedback else mnist[:0], share=share, images=images, seed=seed)
     data = {"train": learned.digest()} | {name: split.digest() for name, split in measured.items()}
-    parent = start.card.version if start else None
+    parent = start.manifest.version if start else None
     folder = run / CANDIDATE
     made = {"recipe": recipe.as_dict(), "seed": seed, "precision": precision, "data": data, "parent": parent}
     done = _is_whole(folder, made, set(measured))
@@ -62,8 +63,8 @@ def produce(
             run,
             seed=seed,
             precision=precision,
-            weights=_weights(start.path / versions.KERAS) if start else None,
-            scout=_weights(start.path / versions.SCOUT) if start and recipe.scout else None,
+            weights=_weights(start.path / store.KERAS) if start else None,
+            first_stage=_weights(start.first_stage) if start and recipe.first_stage else None,
             report=report,
         )
     published = run / PUBLISHED
@@ -81,11 +82,11 @@ def produce(
 def _is_whole(folder: Path, made: dict[str, Any], measured: set[str]) -> bool:
     """Whether this candidate was staged and measured before."""
     try:
-        card = versions.verify(folder).card
-    except versions.VersionError:
+        manifest = store.verify(folder).manifest
+    except store.VersionError:
         return False
-    found = {name: getattr(card, name) for name in made}
-    return found == json.loads(json.dumps(made)) and set(card.metrics) == measured
+    found = {name: getattr(manifest, name) for name in made}
+    return found == json.loads(json.dumps(made)) and set(manifest.metrics) == measured
 
 
 def assemble(
@@ -105,7 +106,7 @@ def assemble(
     folder = run / CANDIDATE
     export.renew(folder)
     report = folder / "report"
-    plots.curves(trained.history, report / "curves.png", recipe.members)
+    plots.curves(trained.history, report / "curves.png", recipe.ensemble_size)
     with (report / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, trained.history[0])
         writer.writeheader()
@@ -113,7 +114,7 @@ def assemble(
     export.stage(
         trained.network,
         folder,
-        scout=trained.scout and trained.scout.network,
+        first_stage=trained.first_stage and trained.first_stage.network,
         recipe=recipe.as_dict(),
         seed=seed,
         precision=precision,
@@ -123,30 +124,30 @@ def assemble(
         parent=parent,
         temperature=recipe.temperature,
         threshold=recipe.threshold,
-        second_look=recipe.second_look,
-        sure=recipe.sure if trained.scout else None,
+        tta_threshold=recipe.tta_threshold,
+        cascade_threshold=recipe.cascade_threshold if trained.first_stage else None,
     )
     return folder
 
 
 def _weights(path: Path) -> Weights:
-    weights: Weights = export.adopt(path).get_weights()
+    weights: Weights = export.import_keras(path).get_weights()
     return weights
 
 
 def measure(folder: Path, splits: Mapping[str, Split]) -> dict[str, Evaluation]:
-    """Measure a staged version through the service on each of the splits, and add the figures to its card.
+    """Measure a staged version through the service on each of the splits, and add the figures to its manifest.
 
     The report has the pictures of what was measured first.
     """
     with serving(folder) as service:
         found = {name: service.read(split) for name, split in splits.items()}
-    card = versions.card_of(folder)
-    if not card.metrics:
+    manifest = store.read_manifest(folder)
+    if not manifest.metrics:
         first = next(iter(found))
         plots.confusion(found[first], folder / "report" / "confusion.png")
         plots.reliability(found[first], folder / "report" / "reliability.png")
         plots.mistakes(found[first], splits[first], folder / "report" / "mistakes.png")
     figures = {name: evaluation.metrics() for name, evaluation in found.items()}
-    (folder / versions.CARD).write_text(dataclasses.replace(card, metrics=card.metrics | figures).to_json())
+    (folder / store.MANIFEST).write_text(dataclasses.replace(manifest, metrics=manifest.metrics | figures).to_json())
     return found

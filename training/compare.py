@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from training import versions
+from app.registry import store
 from training.data import Split
 from training.evaluate import Evaluation, serving
 
@@ -15,8 +15,8 @@ def compare(candidate: Path, current: Path, validation: Split, feedback: Split |
     and each one's mean negative log likelihood; for validation also who may have learned those images.
     Raises VersionError or TrainingError when a version cannot be served.
     """
-    cards = {"candidate": versions.card_of(candidate), "current": versions.card_of(current)}
-    learned = {f"learned_by_{name}": card.has_learned(validation.digest()) for name, card in cards.items()}
+    manifests = {"candidate": store.read_manifest(candidate), "current": store.read_manifest(current)}
+    learned = {f"learned_by_{name}": manifest.has_learned(validation.digest()) for name, manifest in manifests.items()}
     splits = {"mnist": validation} | ({"feedback": feedback} if feedback is not None and len(feedback) else {})
     one, other = _read(candidate, splits), _read(current, splits)
     return {

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.registry.manifest import Metrics
 from training import markdown
-from training.card import Metrics
 
 SIDE = 28
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import KFold
 
+from app.retraining.progress import Progress
 from training.data import Split
 from training.fit import Epoch, fit
-from training.progress import Progress
 from training.recipes import Recipe
 
 # The order in which images are dealt to the folds, as in the article that dense-512 comes from.

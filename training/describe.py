@@ -1,4 +1,4 @@
-"""A recipe's network layer by layer: shapes, parameters, multiply-adds and receptive fields."""
+"""A recipe's network layer by layer: shapes, parameters, MACs and receptive fields."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ SIDE = 28
 
 @dataclass(frozen=True)
 class Row:
-    """One layer. shape: of its output, without the batch. multiply_adds: for one image.
+    """One layer. shape: of its output, without the batch. macs: for one image.
 
     field: side of the square of input pixels that one output value sees; 28 where it sees all.
     """
@@ -17,7 +17,7 @@ class Row:
     layer: str
     shape: tuple[int, ...]
     parameters: int
-    multiply_adds: int
+    macs: int
     field: int
 
 
@@ -30,10 +30,10 @@ def describe(recipe: Recipe) -> list[Row]:
     shape: tuple[int, ...] = (SIDE, SIDE, 1)
     field, jump = 1, 1  # pixels that a value sees, and pixels between neighbouring values
     for layer in recipe.layers:
-        name, shape, parameters, multiply_adds, window, stride = _step(layer, shape)
+        name, shape, parameters, macs, window, stride = _step(layer, shape)
         field = SIDE if window is None else min(SIDE, field + (window - 1) * jump)
         jump *= stride
-        rows.append(Row(name, shape, parameters, multiply_adds, field))
+        rows.append(Row(name, shape, parameters, macs, field))
     return rows
 
 
@@ -41,34 +41,35 @@ def table(recipe: Recipe) -> str:
     """The rows as text, with their sums."""
     rows = describe(recipe)
     lines = _lines(rows)
-    if recipe.members > 1:
-        parameters, multiply_adds = (
-            recipe.members * sum(getattr(row, what) for row in rows) for what in ("parameters", "multiply_adds")
+    if recipe.ensemble_size > 1:
+        parameters, macs = (
+            recipe.ensemble_size * sum(getattr(row, what) for row in rows) for what in ("parameters", "macs")
         )
-        asked = "all of them are always asked" if recipe.second_look is None else "most images need the first one alone"
+        asked = (
+            "all of them are always asked" if recipe.tta_threshold is None else "most images need the first one alone"
+        )
         lines.append(
-            f"{recipe.members} such networks are trained: {parameters:,} parameters, {multiply_adds:,} multiply-adds; "
-            f"{asked}"
+            f"{recipe.ensemble_size} such networks are trained: {parameters:,} parameters, {macs:,} MACs; {asked}"
         )
-    if recipe.scout:
+    if recipe.first_stage:
         lines += [
             "a scout goes before them, whose answer stands where it is sure:",
-            *_lines(describe(recipe.of_scout())),
+            *_lines(describe(recipe.of_first_stage())),
         ]
     return "\n".join([f"{recipe.name}: {recipe.summary}", *lines])
 
 
 def _lines(rows: list[Row]) -> list[str]:
-    cells = [("layer", "output", "parameters", "multiply-adds", "field")]
+    cells = [("layer", "output", "parameters", "MACs", "field")]
     for row in rows:
         shape = " x ".join(map(str, row.shape))
-        cells.append((row.layer, shape, f"{row.parameters:,}", f"{row.multiply_adds:,}", f"{row.field} x {row.field}"))
+        cells.append((row.layer, shape, f"{row.parameters:,}", f"{row.macs:,}", f"{row.field} x {row.field}"))
     cells.append(
         (
             "all",
             "",
             f"{sum(row.parameters for row in rows):,}",
-            f"{sum(row.multiply_adds for row in rows):,}",
+            f"{sum(row.macs for row in rows):,}",
             f"{rows[-1].field} x {rows[-1].field}",
         )
     )
@@ -83,7 +84,7 @@ def _lines(rows: list[Row]) -> list[str]:
 
 
 def _step(layer: Layer, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...], int, int, int | None, int]:
-    """Name, output shape, parameters, multiply-adds, window (None: all of its input) and stride of one layer."""
+    """Name, output shape, parameters, MACs, window (None: all of its input) and stride of one layer."""
     match layer:
         case Conv(filters, window, stride, padding, batch_norm, activation):
             side = -(-shape[0] // stride) if padding == "same" else (shape[0] - window) // stride + 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from app.vision.digit import normalise
-from training import typeset
+from training import printed
 from training.data import Split
 
 SIDE = 28
@@ -317,7 +317,7 @@ TOOLS = (
     "3503 4503 4530 5530 5503 6503 6540 5450 5497 4697 4650 3540",  # spanner
 )
 
-Grey = NDArray[np.float32]
+Float32Image = NDArray[np.float32]
 Points = NDArray[np.floating]
 Image28 = NDArray[np.uint8]
 Random = np.random.Generator
@@ -402,7 +402,7 @@ def _hand(random: Random) -> Hand:
     )
 
 
-def _handwriting(skeleton: str, hand: Hand, random: Random) -> Grey:
+def _handwriting(skeleton: str, hand: Hand, random: Random) -> Float32Image:
     """Ink on a canvas: float32 (160, 160), 0 to 255."""
     image = Image.new("L", (CANVAS, CANVAS))
     pen = ImageDraw.Draw(image)
@@ -559,7 +559,7 @@ def _texture(random: Random, _: Image28) -> Image28:
 def _letter(random: Random, _: Image28) -> Image28:
     """Written or printed."""
     if random.random() < PRINTED:
-        return _placed(np.asarray(typeset.any_letter(random, CANVAS), np.float32), random)
+        return _placed(np.asarray(printed.any_letter(random, CANVAS), np.float32), random)
     names = list(LETTERS)
     name, hand = names[random.integers(len(names))], _hand(random)
     if name not in STRAIGHT:
@@ -747,7 +747,7 @@ def _proportion(image: Image28) -> float:
     return (columns[-1] - columns[0] + 1) / (rows[-1] - rows[0] + 1) if len(rows) else 0
 
 
-def _filled(outline: Points, random: Random) -> Grey:
+def _filled(outline: Points, random: Random) -> Float32Image:
     """A shape on a canvas, from (n, 2) points of the unit square: even, shaded or mottled, at times with a rim."""
     width = random.uniform(0.75, 1.1)
     points = [tuple(point) for point in (CANVAS / 2 + SCALE * (outline - 0.5) * (width, 1)).tolist()]
@@ -765,7 +765,7 @@ def _filled(outline: Points, random: Random) -> Grey:
     return np.asarray(filled, np.float32)
 
 
-def _placed(ink: Grey, random: Random) -> Image28:
+def _placed(ink: Float32Image, random: Random) -> Image28:
     """What is on the canvas as the service isolates it, or anywhere in the frame in any size and on any ground."""
     if not ink.any():  # a sliver of a shape, under its black rim
         return np.zeros((SIDE, SIDE), np.uint8)
@@ -784,14 +784,14 @@ def _placed(ink: Grey, random: Random) -> Image28:
     return _grey(255 - image if random.random() < 0.15 else image)
 
 
-def _cloud(random: Random, knots: int) -> Grey:
+def _cloud(random: Random, knots: int) -> Float32Image:
     """A smooth random field, (28, 28), 0 to 1; the more knots, the finer."""
     coarse = Image.fromarray(random.random((knots, knots), np.float32))
     field = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
     return np.asarray((field - field.min()) / max(float(np.ptp(field)), 1e-3), np.float32)
 
 
-def _slope(random: Random) -> Grey:
+def _slope(random: Random) -> Float32Image:
     """A plane through the middle, (28, 28), -1 to 1, that rises in a random direction."""
     angle, along = random.uniform(0, 2 * np.pi), np.linspace(-1, 1, SIDE, dtype=np.float32)
     plane = np.cos(angle) * along + np.sin(angle) * along[:, None]

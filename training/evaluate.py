@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training import versions
+from app.parent_death_signal import with_parent_death_signal
+from app.registry import store
+from app.registry.manifest import Metrics
 from training.calibration import nll
-from training.card import Metrics
 from training.data import Split
 from training.errors import TrainingError
-from training.pictures import Answer, Picture
-from training.tether import tethered
+from training.image_folder import Answer, Picture
 
 BATCH = 500
 STARTUP_SECONDS = 60
@@ -154,8 +154,8 @@ def serving(version: Path) -> Iterator[Service]:
 def _service(version: Path) -> Iterator[httpx.Client]:
     """The real service in a process of its own, on a socket in a temporary folder, with this version only."""
     try:
-        number = versions.card_of(version).version
-    except versions.VersionError as error:
+        number = store.read_manifest(version).version
+    except store.VersionError as error:
         raise TrainingError(str(error)) from None
     # The path of a socket may have about 100 characters.
     roomy = "/tmp" if len(tempfile.gettempdir()) > 60 else None  # noqa: S108
@@ -163,7 +163,7 @@ def _service(version: Path) -> Iterator[httpx.Client]:
         models, address, log = Path(temporary, "models"), Path(temporary, "socket"), Path(temporary, "log")
         models.mkdir()
         (models / str(number)).symlink_to(version.resolve())
-        (models / versions.CURRENT).write_text(f"{number}\n")
+        (models / store.CURRENT).write_text(f"{number}\n")
         command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--uds", str(address)]
         command += ["--app-dir", str(Path(__file__).parent.parent)]
         # Only the defaults: an operator's limits must not change what is measured, nor must a busy
@@ -174,7 +174,7 @@ def _service(version: Path) -> Iterator[httpx.Client]:
         ours |= {"DIGITS_DEADLINE": "60"}
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # our own command
-                tethered(command),
+                with_parent_death_signal(command),
                 env=environment | ours,
                 stdout=output,
                 stderr=output,

@@ -1,4 +1,4 @@
-"""From a Keras network to a version folder that can be served: both forms of it, and its card."""
+"""From a Keras network to a version folder that can be served: both forms of it, and its manifest."""
 
 import importlib.metadata
 import shutil
@@ -12,54 +12,55 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from training import drawing, versions
-from training.card import Card
+from app.registry import store
+from app.registry.manifest import Manifest
+from training import drawing
 from training.errors import TrainingError
 from training.network import answers
-from training.quantise import in_eight_bits, run
+from training.quantise import quantise_to_int8, run
 
 # How far the two forms may differ in any probability: float32 rounding through a dozen layers gives about 1e-6.
 AGREEMENT = 1e-4
 
 # And how far a glance's two, in full precision and in 8 bits, on so many drawn digits, on average. The default recipe's
 # differ by 0.0002.
-GLANCE_AGREEMENT, DRAWN = 0.01, 512
+INT8_AGREEMENT, DRAWN = 0.01, 512
 
 # Ranges that networks made elsewhere were trained on, as scale and offset of the bytes.
 RANGES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0)}
 
 
-def stage(network: keras.Model, folder: Path, *, scout: keras.Model | None = None, **about: Any) -> Card:
+def stage(network: keras.Model, folder: Path, *, first_stage: keras.Model | None = None, **about: Any) -> Manifest:
     """Write ``network`` as an unpublished version into ``folder``: both forms and ``card.json``.
 
     network, scout: uint8 (n, 28, 28, 1) in, float32 (n, 10) probabilities out.
-    about: further fields of the card. With ``second_look`` a joined network's first member is written too, for a
-    glance. Raises TrainingError when the network is not fit to serve.
+    about: further fields of the manifest. With ``tta_threshold`` the graph gives what an ensemble's first network says,
+    too. Raises TrainingError when the network is not fit to serve.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {versions.KERAS: network} | ({versions.SCOUT: scout} if scout else {})
+    files = {store.KERAS: network} | ({store.FIRST_STAGE: first_stage} if first_stage else {})
     for name, one in files.items():
         one.save(folder / name)
     # What is served is made from the files, not from the networks in memory: the files are the artifacts of record.
-    saved, *scouts = (keras.saving.load_model(folder / name, compile=False) for name in files)
+    saved, *first_stages = (keras.saving.load_model(folder / name, compile=False) for name in files)
     first, *others = answers(saved)
-    glances = {versions.FIRST_OUTPUT: first} if others and about.get("second_look") is not None else {}
-    if scouts:
-        glances[versions.SCOUT_OUTPUT] = scouts[0](saved.input)
-    _to_openvino(saved, folder, glances)
-    _check(saved, folder / versions.GRAPH)
-    card = Card(
+    extra_outputs = {store.FIRST_NETWORK_OUTPUT: first} if others and about.get("tta_threshold") is not None else {}
+    if first_stages:
+        extra_outputs[store.FIRST_STAGE_OUTPUT] = first_stages[0](saved.input)
+    _to_openvino(saved, folder, extra_outputs)
+    _check(saved, folder / store.GRAPH)
+    manifest = Manifest(
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        parameters=saved.count_params() + sum(one.count_params() for one in scouts),
-        files={name: versions.digest(folder / name) for name in dict.fromkeys((*versions.ARTIFACTS, *files))},
+        parameters=saved.count_params() + sum(one.count_params() for one in first_stages),
+        files={name: store.digest(folder / name) for name in dict.fromkeys((*store.ARTIFACTS, *files))},
         libraries=libraries(),
         **about,
     )
-    (folder / versions.CARD).write_text(card.to_json())
-    return card
+    (folder / store.MANIFEST).write_text(manifest.to_json())
+    return manifest
 
 
-def adopt(path: Path, pixels: str = "0..255") -> keras.Model:
+def import_keras(path: Path, pixels: str = "0..255") -> keras.Model:
     """A network made elsewhere, with whatever it needs in front so that it takes 28x28 bytes.
 
     path: a ``.keras`` (or Keras ``.h5``) file whose input is 28x28, 28x28x1 or 784 numbers.
@@ -118,39 +119,39 @@ def _in_float32(network: keras.Model) -> keras.Model:
     return clone
 
 
-def _to_openvino(network: keras.Model, folder: Path, glances: dict[str, keras.KerasTensor]) -> None:
-    """glances: what else the graph gives, in 8 bits, by the names of its outputs. The service does not rely on them
-    where they are unsure.
+def _to_openvino(network: keras.Model, folder: Path, extra_outputs: dict[str, keras.KerasTensor]) -> None:
+    """extra_outputs: what else the graph gives, in int8, by the names of its outputs. Where they are unsure, the service
+    asks the ensemble.
     """
-    if glances:
-        network = keras.Model(network.input, [network.output, *glances.values()])
+    if extra_outputs:
+        network = keras.Model(network.input, [network.output, *extra_outputs.values()])
     with tempfile.TemporaryDirectory() as temporary:
         try:
             network.export(f"{temporary}/model.xml", format="openvino", verbose=False)
             graph = openvino.Core().read_model(f"{temporary}/model.xml")
         except Exception as error:  # the converter raises types of its own that have no common base
             raise TrainingError(f"the network cannot be written for OpenVINO: {_reason(error)}") from None
-        if glances:
-            graph = _with_glances(graph, list(glances))
-        graph.set_rt_info(versions.digest(folder / versions.KERAS), ["digits", "source_sha256"])
-        openvino.save_model(graph, folder / versions.GRAPH, compress_to_fp16=False)
+        if extra_outputs:
+            graph = _with_extra_outputs(graph, list(extra_outputs))
+        graph.set_rt_info(store.digest(folder / store.KERAS), ["digits", "source_sha256"])
+        openvino.save_model(graph, folder / store.GRAPH, compress_to_fp16=False)
 
 
-def _with_glances(graph: Any, names: list[str]) -> Any:
+def _with_extra_outputs(graph: Any, names: list[str]) -> Any:
     """The same graph, whose outputs but the first have these names and are computed in 8 bits. Raises TrainingError
     where one is another then.
     """
-    (image,), (whole, *glances) = graph.get_parameters(), graph.get_results()
+    (image,), (whole, *extra_outputs) = graph.get_parameters(), graph.get_results()
     drawn = drawing.digits(DRAWN, [0]).images  # so that no data is wanted
     answers = []
-    for name, exact in zip(names, glances, strict=True):
+    for name, exact in zip(names, extra_outputs, strict=True):
         alone = openvino.Model([exact], [image])
-        rounded = in_eight_bits(alone, drawn)
+        rounded = quantise_to_int8(alone, drawn)
         difference = float(np.abs(run(alone, drawn)[0] - run(rounded, drawn)[0]).max(axis=1).mean())
-        if difference > GLANCE_AGREEMENT:
+        if difference > INT8_AGREEMENT:
             raise TrainingError(
                 f"in 8 bits the {name} network differs by {difference:.2g} in a probability; "
-                f"expected {GLANCE_AGREEMENT:g}"
+                f"expected {INT8_AGREEMENT:g}"
             )
         (its_image,), (answer,) = rounded.get_parameters(), rounded.get_results()
         for place in its_image.output(0).get_target_inputs():

@@ -17,13 +17,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from app.retraining.progress import Progress
 from training import drawing
 from training.augment import Augment
 from training.data import Split
 from training.errors import TrainingError
 from training.lock import locked
-from training.network import Weights, build, join, sharpen
-from training.progress import Progress
+from training.network import Weights, build, join, scale_logits
 from training.recipes import Optimiser, Recipe
 
 Epoch = dict[str, float]
@@ -34,7 +34,7 @@ REDRAWN = 3
 CHECKPOINT, SETTINGS = "checkpoint.npz", "run.json"
 
 # Of a recipe with several, each in a folder of its own.
-MEMBER, SCOUT = "member-{}", "scout"
+MEMBER, FIRST_STAGE = "network-{}", "first-stage"
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Trained:
 
     network: keras.Model
     history: list[Epoch]
-    scout: "Trained | None" = None
+    first_stage: "Trained | None" = None
 
     @property
     def seconds(self) -> float:
         """That all of it took."""
-        return sum(row["seconds"] for row in self.history) + (self.scout.seconds if self.scout else 0)
+        return sum(row["seconds"] for row in self.history) + (self.first_stage.seconds if self.first_stage else 0)
 
 
 def fit(
@@ -61,7 +61,7 @@ def fit(
     precision: str = "float32",
     start: Path | None = None,
     weights: Weights | None = None,
-    scout: Weights | None = None,
+    first_stage: Weights | None = None,
     stop_after: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
@@ -77,42 +77,42 @@ def fit(
     Raises TrainingError when ``run`` holds a run with other settings or is in use, or ``weights`` do not fit.
     """
     one = functools.partial(_one, train=train, validation=validation, precision=precision, stop_after=stop_after)
-    told = functools.partial(_OfOne, report, members=recipe.members + bool(recipe.scout))
-    if recipe.members == 1:
+    told = functools.partial(_OfOne, report, members=recipe.ensemble_size + bool(recipe.first_stage))
+    if recipe.ensemble_size == 1:
         trained = one(
             recipe.of_one(), run, seed=seed, start=start, weights=weights, name=recipe.name, report=told(number=0)
         )
     else:
-        share = len(weights or []) // recipe.members
+        share = len(weights or []) // recipe.ensemble_size
         members = [
             one(
                 recipe.of_one(),
                 run / MEMBER.format(number),
-                seed=seed * recipe.members + number,
+                seed=seed * recipe.ensemble_size + number,
                 start=start and start / MEMBER.format(number),
                 weights=weights and weights[number * share : (number + 1) * share],
                 name=MEMBER.format(number),
                 report=told(number=number),
             )
-            for number in range(recipe.members)
+            for number in range(recipe.ensemble_size)
         ]
         history = [row for member in members for row in member.history]
         trained = Trained(
             join([member.network for member in members], recipe.name),
             [row | {"epoch": number} for number, row in enumerate(history, start=1)],
         )
-    if not recipe.scout:
+    if not recipe.first_stage:
         return trained
-    scouting = one(
-        recipe.of_scout(),
-        run / SCOUT,
+    trained_first_stage = one(
+        recipe.of_first_stage(),
+        run / FIRST_STAGE,
         seed=seed,
-        start=start and start / SCOUT,
-        weights=scout,
-        name=SCOUT,
-        report=told(number=recipe.members),
+        start=start and start / FIRST_STAGE,
+        weights=first_stage,
+        name=FIRST_STAGE,
+        report=told(number=recipe.ensemble_size),
     )
-    return dataclasses.replace(trained, scout=scouting)
+    return dataclasses.replace(trained, first_stage=trained_first_stage)
 
 
 def _one(
@@ -138,14 +138,14 @@ def _one(
         network = build(recipe, precision=precision, dropout_seed=seed, unfold=True)
         if weights is not None:
             try:
-                network.set_weights(sharpen(weights, recipe.temperature))
+                network.set_weights(scale_logits(weights, recipe.temperature))
             except ValueError:
                 raise TrainingError("the weights to begin with are not those of the recipe's network") from None
         views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
         learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
-        batches = -(-(len(train) + sum(_drawn(recipe, train))) // recipe.batch)
+        batches = -(-(len(train) + sum(_drawn(recipe, train))) // recipe.batch_size)
         learner.compile(
-            optimizer=_optimiser(recipe.optimiser, steps=batches * (recipe.epochs - recipe.settle)),
+            optimizer=_optimiser(recipe.optimiser, steps=batches * (recipe.epochs - recipe.cooldown_epochs)),
             loss=_loss(recipe),
             metrics=[_Accuracy()],
             jit_compile=False,  # XLA's convolutions can be slow on a CPU
@@ -159,7 +159,7 @@ def _one(
             (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
         )
         progress = _Reporter(report, epochs, batches)
-        first, settling = len(state.history), recipe.epochs - recipe.settle
+        first, settling = len(state.history), recipe.epochs - recipe.cooldown_epochs
         for epoch in range(first, epochs):
             started = time.monotonic()
             if views and epoch == max(first, settling):
@@ -171,7 +171,7 @@ def _one(
             logs = learner.fit(
                 images[order],
                 targets[order],
-                batch_size=recipe.batch,
+                batch_size=recipe.batch_size,
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 shuffle=False,
@@ -184,7 +184,7 @@ def _one(
             state.advance(row | {"seconds": round(time.monotonic() - started, 2)})
 
         final = build(recipe, dropout_seed=seed, name=name)
-        final.set_weights(sharpen(network.get_weights(), 1 / recipe.temperature))
+        final.set_weights(scale_logits(network.get_weights(), 1 / recipe.temperature))
         return Trained(final, state.history)
 
 
@@ -199,7 +199,7 @@ def _lesson(recipe: Recipe, train: Split, seed: list[int]) -> tuple[NDArray[np.u
 
 def _drawn(recipe: Recipe, train: Split) -> tuple[int, int]:
     """How many digits, and how many pictures without one, are drawn and learned too."""
-    return round(recipe.drawn * len(train)), round(recipe.others * len(train))
+    return round(recipe.synthetic_share * len(train)), round(recipe.ood_share * len(train))
 
 
 class _Accuracy(keras.metrics.Mean):  # type: ignore[misc]  # Keras has no types
@@ -326,14 +326,14 @@ def _optimiser(settings: Optimiser, *, steps: int) -> keras.Optimizer:
 
 def _rate(settings: Optimiser, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
     if settings.schedule == "constant":
-        return settings.rate
+        return settings.learning_rate
     warmup = int(steps * settings.warmup)
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=settings.rate * 0.01,
-        warmup_target=settings.rate,
+        initial_learning_rate=settings.learning_rate * 0.01,
+        warmup_target=settings.learning_rate,
         warmup_steps=warmup,
         decay_steps=steps - warmup,
-        alpha=settings.floor,
+        alpha=settings.min_learning_rate / settings.learning_rate,
     )
 
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training import versions
+from app.registry import store
 from training.errors import TrainingError
 from training.export import AGREEMENT
 
@@ -45,7 +45,7 @@ def convert(version: Path, name: str, output: Path, images: Images) -> tuple[int
     if output.exists():
         raise TrainingError(f"{output} is there already; remove it or choose another place with --output")
     output.parent.mkdir(parents=True, exist_ok=True)
-    network = keras.saving.load_model(version / versions.KERAS, compile=False)
+    network = keras.saving.load_model(version / store.KERAS, compile=False)
     batch = images[..., None]
     expected = np.asarray(network(batch, training=False))
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as temporary:
@@ -134,14 +134,14 @@ def _read_saved_model(path: Path) -> Predict:
 
 def _write_openvino(network: keras.Model, version: Path, path: Path) -> None:
     path.mkdir()
-    for name in (versions.GRAPH, versions.WEIGHTS):
+    for name in (store.GRAPH, store.WEIGHTS):
         shutil.copy(version / name, path)
 
 
 def _read_openvino(path: Path) -> Predict:
     import openvino
 
-    compiled = openvino.Core().compile_model(path / versions.GRAPH, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino.Core().compile_model(path / store.GRAPH, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: np.asarray(compiled({0: images})[0])
 
 

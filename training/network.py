@@ -56,7 +56,7 @@ def answers(network: keras.Model) -> list[keras.KerasTensor]:
     return list(last.input) if isinstance(last, keras.layers.Average) else [network.output]
 
 
-def sharpen(weights: Weights, factor: float) -> Weights:
+def scale_logits(weights: Weights, factor: float) -> Weights:
     """The network's weights with its ten scores multiplied by ``factor``: confidence changes, no answer does.
 
     weights: in Keras's order; the last two are the kernel and the bias of the layer that gives the scores.
@@ -99,7 +99,7 @@ def _add(
             # A variance of 1/3n is a uniform spread of plus and minus one over the root of n.
             begin = (
                 "glorot_uniform"
-                if initial == "glorot"
+                if initial == "glorot_uniform"
                 else keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
             )
             return keras.layers.Dense(units, activation, kernel_initializer=begin, dtype=policy)(x)

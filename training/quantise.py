@@ -13,7 +13,7 @@ INPUT_LEVELS, WEIGHT_LEVELS = 256, 255
 _LEAST = np.float32(1e-6)  # the range of what is 0 everywhere
 
 
-def in_eight_bits(graph: Any, images: NDArray[np.uint8]) -> Any:
+def quantise_to_int8(graph: Any, images: NDArray[np.uint8]) -> Any:
     """A copy of a graph with one output, its convolutions but the first with inputs and weights of 8 bits.
 
     The first and the dense layers stay as they are: they take next to no time.

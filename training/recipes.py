@@ -12,10 +12,10 @@ from training.errors import TrainingError
 
 @dataclass(frozen=True)
 class Conv:
-    """A 2-D convolution over a square window; with batch normalisation it has no bias of its own."""
+    """A 2-D convolution with a square kernel; with batch normalisation it has no bias of its own."""
 
     filters: int
-    window: int = 3
+    kernel_size: int = 3
     stride: int = 1
     padding: Literal["valid", "same"] = "valid"
     batch_norm: bool = False
@@ -26,7 +26,7 @@ class Conv:
 class MaxPool:
     """The largest value of each square window."""
 
-    window: int = 2
+    pool_size: int = 2
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Dropout:
 
 @dataclass(frozen=True)
 class Dense:
-    """A fully connected layer. initial: how its weights begin; ``torch`` is PyTorch's own way for such layers,
+    """A fully connected layer. kernel_initializer: ``torch`` is PyTorch's own for such layers,
     uniform between plus and minus one over the root of the number of inputs.
     """
 
     units: int
     activation: str | None = None
-    initial: Literal["glorot", "torch"] = "glorot"
+    kernel_initializer: Literal["glorot_uniform", "torch"] = "glorot_uniform"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Augmentation:
     hard: float = 0.0
     noise: float = 0.0
 
-    def settled(self) -> "Augmentation":
+    def cooled_down(self) -> "Augmentation":
         """The same warps; what spoils an image a quarter as often."""
         spoiling = ("erase", "pen", "hollow", "neighbour", "line", "blur", "coarse", "hard", "noise")
         return dataclasses.replace(self, **{name: getattr(self, name) / 4 for name in spoiling})
@@ -108,15 +108,15 @@ class Augmentation:
 class Optimiser:
     """A Keras optimiser by class name. momentum: of Nesterov's kind, for SGD.
 
-    The rate is ``rate`` throughout, or (``cosine``) rises linearly to it over ``warmup``, a share of all steps
-    under 1, and falls along half a cosine to ``rate * floor``.
+    The learning rate is constant, or (``cosine``) rises linearly over ``warmup``, a share of all steps under 1, and
+    falls along half a cosine to ``min_learning_rate``.
     """
 
     name: str
-    rate: float
+    learning_rate: float
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = 0.0
-    floor: float = 0.0
+    min_learning_rate: float = 0.0
     momentum: float | None = None
     weight_decay: float | None = None
 
@@ -127,49 +127,50 @@ class Recipe:
 
     loss: over one-hot labels. ``negative_probability`` is what comes of giving probabilities to a loss that wants
     their logarithms. label_smoothing: share of each label spread over all ten.
-    drawn, others: how many digits drawn by the program, and how many pictures without a digit, are learned for each
-    image of the training data, drawn anew every few epochs; see drawing.py. Of the latter the network learns to think
-    every digit as likely.
-    members: networks of these layers that are trained, each from a seed of its own; the answer is the mean of theirs.
-    scout: the layers of a small network that is trained like the members, and asked before them; none, where it is
-    empty. sure: the scout's confidence from which on nobody else is asked.
+    synthetic_share, ood_share: how many synthetic digits, and how many pictures without a digit, are learned for each
+    image of the training data, made anew every few epochs. Of the latter the network learns that
+    every digit is as likely.
+    ensemble_size: networks of these layers that are trained, each from a seed of its own; the answer is their mean.
+    cooldown_epochs: last epochs, in which augmentation spoils few images.
+    first_stage: the layers of the small network that is the first stage of a cascade; empty for no cascade.
+    cascade_threshold: the first stage's confidence from which on its answer stands.
     temperature: by which the trained network's scores are divided. threshold: the confidence below which the service
-    declines. second_look: the confidence of the first member below which it has all of them look, and at other views
-    too. These four are chosen on images that were not learned.
+    rejects. tta_threshold: the confidence of one network below which the whole ensemble is asked, with test-time
+    augmentation. These four are chosen on images that were not learned.
     """
 
     name: str
     summary: str
     layers: tuple[Layer, ...]
     optimiser: Optimiser
-    batch: int
+    batch_size: int
     epochs: int
     loss: Literal["categorical_crossentropy", "negative_probability"] = "categorical_crossentropy"
     label_smoothing: float = 0.0
     scaling: Scaling = Scaling()
     augmentation: Augmentation | None = None
-    settle: int = 0
-    drawn: float = 0.0
-    others: float = 0.0
-    members: int = 1
+    cooldown_epochs: int = 0
+    synthetic_share: float = 0.0
+    ood_share: float = 0.0
+    ensemble_size: int = 1
     temperature: float = 1.0
     threshold: float | None = None
-    second_look: float | None = None
-    scout: tuple[Layer, ...] = ()
-    sure: float | None = None
+    tta_threshold: float | None = None
+    first_stage: tuple[Layer, ...] = ()
+    cascade_threshold: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, each layer with its kind."""
         settings = dataclasses.asdict(self)
-        return settings | {"layers": _plain(self.layers), "scout": _plain(self.scout)}
+        return settings | {"layers": _plain(self.layers), "first_stage": _plain(self.first_stage)}
 
     def of_one(self) -> "Recipe":
-        """How a single member is trained."""
-        return dataclasses.replace(self, members=1, scout=(), sure=None)
+        """How one network of the ensemble is trained."""
+        return dataclasses.replace(self, ensemble_size=1, first_stage=(), cascade_threshold=None)
 
-    def of_scout(self) -> "Recipe":
-        """How the scout is."""
-        return dataclasses.replace(self.of_one(), layers=self.scout)
+    def of_first_stage(self) -> "Recipe":
+        """How the first stage of the cascade is trained."""
+        return dataclasses.replace(self.of_one(), layers=self.first_stage)
 
     def digest(self) -> str:
         """SHA-256 of the settings; two recipes with the same digest train alike."""
@@ -179,13 +180,13 @@ class Recipe:
 def from_dict(settings: dict[str, Any]) -> Recipe:
     """The recipe that ``as_dict`` gave. Raises TrainingError when it has settings that are not known here."""
     try:
-        layers, scout = _layers(settings["layers"]), _layers(settings.get("scout", []))
+        layers, first_stage = _layers(settings["layers"]), _layers(settings["first_stage"])
         augmentation = settings["augmentation"]
         if augmentation is not None:
             augmentation = Augmentation(**augmentation | {"zoom": tuple(augmentation["zoom"])})
         parts = {
             "layers": layers,
-            "scout": scout,
+            "first_stage": first_stage,
             "optimiser": Optimiser(**settings["optimiser"]),
             "scaling": Scaling(**settings["scaling"]),
             "augmentation": augmentation,
@@ -221,8 +222,10 @@ _QUICK = Recipe(
         Dense(10),
         Softmax(),
     ),
-    optimiser=Optimiser("SGD", rate=0.4, schedule="cosine", warmup=0.25, floor=0.01, momentum=0.9),
-    batch=256,
+    optimiser=Optimiser(
+        "SGD", learning_rate=0.4, schedule="cosine", warmup=0.25, min_learning_rate=0.004, momentum=0.9
+    ),
+    batch_size=256,
     epochs=3,
     label_smoothing=0.1,
 )
@@ -242,10 +245,12 @@ _DEFAULT = Recipe(
         Dense(10),
         Softmax(),
     ),
-    optimiser=Optimiser("SGD", rate=0.08, schedule="cosine", warmup=0.15, floor=0.01, momentum=0.9),
-    batch=128,
+    optimiser=Optimiser(
+        "SGD", learning_rate=0.08, schedule="cosine", warmup=0.15, min_learning_rate=0.0008, momentum=0.9
+    ),
+    batch_size=128,
     epochs=36,
-    settle=6,
+    cooldown_epochs=6,
     augmentation=Augmentation(
         rotate=12,
         zoom=(0.88, 1.12),
@@ -263,18 +268,18 @@ _DEFAULT = Recipe(
         hard=0.08,
         noise=0.14,
     ),
-    drawn=0.1,
-    others=0.2,
-    members=2,
+    synthetic_share=0.1,
+    ood_share=0.2,
+    ensemble_size=2,
     # Of `calibrate`, on the validation images and four pairs of networks that held them out: NLL 0.0150 to 0.0155 with
     # any temperature from 0.96 to 1.03. The threshold accepts 99.52 to 99.56 % of them.
     temperature=0.98,
     threshold=0.74,
-    second_look=0.85,
-    # Of 10,000 validation images the scout answers 94.6 % alone, none of them otherwise than the two networks would;
+    tta_threshold=0.85,
+    # Of 10,000 validation images the first stage answers 94.6 % alone, all as the two networks would;
     # from 0.95 on there is one, and of 15,000 corrupted ones three, not one.
-    scout=_QUICK.layers,
-    sure=0.99,
+    first_stage=_QUICK.layers,
+    cascade_threshold=0.99,
 )
 
 # Networks of five published tutorials, with their articles' settings. What each claims stands in articles.py.
@@ -295,8 +300,8 @@ _SEVEN_CONV = Recipe(
         Flatten(),
         Softmax(),
     ),
-    optimiser=Optimiser("Adam", rate=0.001),
-    batch=32,
+    optimiser=Optimiser("Adam", learning_rate=0.001),
+    batch_size=32,
     epochs=10,
 )
 
@@ -304,8 +309,8 @@ _DENSE_512 = Recipe(
     name="dense-512",
     summary="one hidden layer of 512",
     layers=(Flatten(), Dense(512, "relu"), Dense(10), Softmax()),
-    optimiser=Optimiser("RMSprop", rate=0.001),
-    batch=128,
+    optimiser=Optimiser("RMSprop", learning_rate=0.001),
+    batch_size=128,
     epochs=5,
 )
 
@@ -314,13 +319,13 @@ _FEED_FORWARD = Recipe(
     summary="128 ReLU, 64 linear; plain gradient descent at a small rate",
     layers=(
         Flatten(),
-        Dense(128, "relu", initial="torch"),
-        Dense(64, initial="torch"),
-        Dense(10, initial="torch"),
+        Dense(128, "relu", kernel_initializer="torch"),
+        Dense(64, kernel_initializer="torch"),
+        Dense(10, kernel_initializer="torch"),
         Softmax(),
     ),
-    optimiser=Optimiser("SGD", rate=0.001),
-    batch=64,
+    optimiser=Optimiser("SGD", learning_rate=0.001),
+    batch_size=64,
     epochs=2,
     scaling=Scaling(2 / 255, -1.0),
 )
@@ -339,8 +344,10 @@ _TWO_CONV = Recipe(
         Dense(10),
         Softmax(),
     ),
-    optimiser=Optimiser("Adadelta", rate=1.0),  # Keras's rate then; today's 0.001 learns next to nothing in 10 epochs
-    batch=128,
+    optimiser=Optimiser(
+        "Adadelta", learning_rate=1.0
+    ),  # Keras's rate then; today's 0.001 learns next to nothing in 10 epochs
+    batch_size=128,
     epochs=10,
 )
 
@@ -374,10 +381,17 @@ def fine_tuning(recipe: Recipe) -> Recipe:
     """The recipe with which a network that it made learns on, for what is new without losing what it knows."""
     return dataclasses.replace(
         recipe,
-        optimiser=Optimiser("SGD", rate=FINE_TUNING_RATE, schedule="cosine", warmup=0.1, floor=0.01, momentum=0.9),
-        batch=128,
+        optimiser=Optimiser(
+            "SGD",
+            learning_rate=FINE_TUNING_RATE,
+            schedule="cosine",
+            warmup=0.1,
+            min_learning_rate=FINE_TUNING_RATE / 100,
+            momentum=0.9,
+        ),
+        batch_size=128,
         epochs=FINE_TUNING_EPOCHS,
-        settle=0,
+        cooldown_epochs=0,
     )
 
 

@@ -13,14 +13,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from training import candidate, plots, versions
+from app.registry import store
+from app.registry.manifest import Metrics
+from app.retraining.progress import Progress
+from training import candidate, plots
 from training.articles import ARTICLES, Article, Variant
-from training.card import Metrics
 from training.crossval import crossval
 from training.data import Digits
 from training.export import libraries
 from training.fit import fit
-from training.progress import Progress
 
 PAGE, FIGURES = "reproductions.md", "reproductions"  # below the folder of the documentation
 OUTCOME = "outcome.json"  # in a run's folder
@@ -123,7 +124,7 @@ def _outcome(
         training=measured["training"].metrics() if article.training_images else None,
         test_accuracies=[round(row["val_accuracy"], 6) for row in trained.history],
         first_ten=measured["test"].digits[:TEN].tolist(),
-        seconds=versions.card_of(folder).training_seconds or 0.0,
+        seconds=store.read_manifest(folder).training_seconds or 0.0,
         precision=precision,
     )
     path.write_text(json.dumps(dataclasses.asdict(outcome)))

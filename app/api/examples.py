@@ -6,16 +6,17 @@ Request bodies are read by our own code, so they are described here instead of b
 import base64
 import io
 from collections import defaultdict
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
 from app import errors
-from app.api import declining, schemas
+from app.api import schemas
 from app.api.problems import MEDIA_TYPE, describe
 from app.api.uploads import RAW
+from app.inference.rejection import Rejected, RejectionReason
 from app.vision.decode import ALLOWED, MEDIA_TYPES
 
 # A seven of 28x28 pixels, light on dark, as a PNG file.
@@ -229,7 +230,7 @@ def _reply(summary: str, content: dict[str, Any]) -> dict[str, Any]:
     return {"summary": summary, "value": content | {"model": {"name": "digits", "version": 1}}}
 
 
-def _reading(reason: declining.Reason | None, *probabilities: float) -> dict[str, Any]:
+def _reading(reason: RejectionReason | None, *probabilities: float) -> dict[str, Any]:
     confidence = max(probabilities)
     return {
         "digit": probabilities.index(confidence),
@@ -243,16 +244,16 @@ def _reading(reason: declining.Reason | None, *probabilities: float) -> dict[str
 _EVEN = (0.1, 0.11, 0.1, 0.1, 0.1, 0.1, 0.1, 0.09, 0.1, 0.1)
 _HESITANT = (0.01, 0, 0.01, 0.01, 0.52, 0.01, 0, 0.02, 0.01, 0.41)
 _ACCEPTED = _reading(None, 0, 0, 0, 0.0001, 0, 0, 0, 0.9998, 0, 0.0001)
-_UNSURE = _reading("unsure", *_HESITANT)
-_SEVERAL = _reading("several_digits", 0.02, 0.03, 0.04, 0.81, 0, 0.05, 0, 0.01, 0.03, 0.01)
-_NO_DIGIT, _BLANK = _reading("no_digit", *_EVEN), _reading("blank", *_EVEN)
+_UNSURE = _reading(RejectionReason.UNSURE, *_HESITANT)
+_SEVERAL = _reading(RejectionReason.SEVERAL_DIGITS, 0.02, 0.03, 0.04, 0.81, 0, 0.05, 0, 0.01, 0.03, 0.01)
+_NO_DIGIT, _BLANK = _reading(RejectionReason.NO_DIGIT, *_EVEN), _reading(RejectionReason.BLANK, *_EVEN)
 
-# What a strict call says where the others decline.
-_DECLINED = {reason: declining.error(reason, np.array(_HESITANT, np.float32)) for reason in get_args(declining.Reason)}
+# What a strict call answers where the others reject.
+_REJECTED = {reason: Rejected(reason, np.array(_HESITANT, np.float32)) for reason in RejectionReason}
 _MALFORMED_PARAMETER = errors.MalformedParameter("strict is 'yes'; send strict=true or strict=false, or leave it out")
 
 PREDICTION = responses(
-    schemas.Prediction, "A digit", 408, 413, 415, 422, *_DECLINED.values(), _MALFORMED_PARAMETER, *BUSY
+    schemas.Prediction, "A digit", 408, 413, 415, 422, *_REJECTED.values(), _MALFORMED_PARAMETER, *BUSY
 )  # fmt: skip
 _PREDICTION_EXAMPLES = {
     "accepted": _reply("A seven", _ACCEPTED),
@@ -263,7 +264,9 @@ _PREDICTION_EXAMPLES = {
 }
 
 _UNREADABLE = {"error": describe(errors.NotAnImage("")).body("the file is empty; send the bytes of an image")}
-_REFUSED = {"error": describe(_DECLINED["several_digits"]).body(str(_DECLINED["several_digits"]))}
+_REFUSED = {
+    "error": describe(_REJECTED[RejectionReason.SEVERAL_DIGITS]).body(str(_REJECTED[RejectionReason.SEVERAL_DIGITS]))
+}
 PREDICTIONS = responses(
     schemas.Predictions, "A digit or an error for each image, in order", 408, 413, 415, 422, _MALFORMED_PARAMETER, *BUSY
 )

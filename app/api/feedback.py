@@ -15,10 +15,10 @@ from app.api.auth import ADMIN
 from app.api.predictions import parsed, read_picture, run_network
 from app.api.retraining import shown_time
 from app.api.uploads import File, parse_labelled
-from app.errors import BlankImage, MalformedRequest, Overloaded
+from app.errors import MalformedRequest, Overloaded
+from app.inference.rejection import Rejected, RejectionReason
 from app.retraining.feedback import Correction, Example, describe, png
 from app.services import ModelDep, ServicesDep
-from app.vision.digit import BLANK
 
 router = APIRouter(tags=["feedback"])
 
@@ -53,17 +53,17 @@ async def give_feedback(request: Request, response: Response, services: Services
     """
     body = await services.bodies.read(request, services.settings.max_body)
     upload, label = await parsed(request, services, body, parse_labelled)
-    sight = await read_picture(request, services, upload)
-    if sight.doubt == "blank":  # there is nothing to learn from it
-        raise BlankImage(BLANK)
-    probabilities = (await run_network(request, services, model, sight.image[None]))[0]
+    picture = await read_picture(request, services, upload)
+    if picture.reason is RejectionReason.BLANK:  # there is nothing to learn from it
+        raise Rejected(RejectionReason.BLANK)
+    probabilities = (await run_network(request, services, model, picture.image[None]))[0]
     example = Example(
-        seen=sight.image,
+        seen=picture.image,
         sent=upload.content if isinstance(upload, File) else upload.brightness.tobytes(),
         sent_type=_plain(upload.media_type) if isinstance(upload, File) else "pixels",
         prediction=int(probabilities.argmax()),
         probabilities=[float(p) for p in probabilities],
-        version=model.card.version,
+        version=model.manifest.version,
     )
     kept, new = await run_in_threadpool(services.feedback.keep, example, label)
     response.status_code = 201 if new else 200

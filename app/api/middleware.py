@@ -96,7 +96,7 @@ class AccessMiddleware:
                 "path": path[:MAX_LOGGED_PATH],
                 "status": status,
                 "duration_ms": round(seconds * 1000, 2),
-                "version": state.get("version", services.manager.model.card.version),
+                "version": state.get("version", services.manager.model.manifest.version),
             }
             _log.info("request", extra=line)
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Path
 from app.api import examples, schemas
 from app.api.auth import ADMIN
 from app.inference import manager
+from app.registry.manifest import Manifest
 from app.services import ServicesDep
-from training.card import Card
 
 router = APIRouter(tags=["models"])
 
@@ -19,8 +19,8 @@ VersionNumber = Annotated[int, Path(ge=0, le=10**9)]
 @router.get("/models", summary="List all versions", response_model=schemas.Models)
 def list_models(services: ServicesDep) -> Any:
     """Every version on disk with what it scored, which one serves, and what keeps another from it, if anything."""
-    number, load_error = services.manager.model.card.version, services.manager.load_error
-    models = [_summary(card, number) for card in manager.cards(services.settings.models)]
+    number, load_error = services.manager.model.manifest.version, services.manager.load_error
+    models = [_summary(manifest, number) for manifest in manager.manifests(services.settings.models)]
     return {"models": models, "fault": dataclasses.asdict(load_error) if load_error else None}
 
 
@@ -32,8 +32,8 @@ def list_models(services: ServicesDep) -> Any:
 )
 def get_model(version: VersionNumber, services: ServicesDep) -> Any:
     """A version's figures, recipe, seed, libraries, and the digests of its data and files."""
-    card = manager.card(services.settings.models, version)
-    return _summary(card, services.manager.model.card.version) | {"card": dataclasses.asdict(card)}
+    manifest = manager.manifest(services.settings.models, version)
+    return _summary(manifest, services.manager.model.manifest.version) | {"card": dataclasses.asdict(manifest)}
 
 
 @router.post(
@@ -48,18 +48,18 @@ async def activate(version: VersionNumber, services: ServicesDep) -> Any:
     nothing. Then it serves: in the process that answers at once, in the others within two seconds. No request fails
     meanwhile.
     """
-    card = await services.manager.activate(version)
-    return _summary(card, card.version)
+    manifest = await services.manager.activate(version)
+    return _summary(manifest, manifest.version)
 
 
-def _summary(card: Card, serving: int) -> dict[str, Any]:
+def _summary(manifest: Manifest, serving: int) -> dict[str, Any]:
     return {
-        "name": card.name,
-        "version": card.version,
-        "serving": card.version == serving,
-        "created": card.created,
-        "recipe": card.recipe["name"] if card.recipe else None,
-        "parameters": card.parameters,
-        "metrics": {split: dataclasses.asdict(metrics) for split, metrics in card.metrics.items()},
-        "parent": card.parent,
+        "name": manifest.name,
+        "version": manifest.version,
+        "serving": manifest.version == serving,
+        "created": manifest.created,
+        "recipe": manifest.recipe["name"] if manifest.recipe else None,
+        "parameters": manifest.parameters,
+        "metrics": {split: dataclasses.asdict(metrics) for split, metrics in manifest.metrics.items()},
+        "parent": manifest.parent,
     }

@@ -11,23 +11,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.api import declining
 from app.api.decode_pool import LARGE_PIXELS
-from app.api.replies import JSON, failure, judge, model_name, prediction, readings, to_json
+from app.api.rejections import decide, is_strict
+from app.api.replies import JSON, failure, model_name, prediction, readings, to_json
 from app.api.uploads import File, Pixels, Upload, parse_many, parse_one, unpacked
 from app.errors import DigitsError, ImageError
 from app.inference.engine import Images, Probabilities
 from app.inference.manager import LoadedModel
+from app.inference.rejection import Rejected, RejectionReason
 from app.services import Services, model_of, services_of
 from app.vision.decode import is_webp, open_image
 from app.vision.digit import SIDE
-from app.vision.ink import Levels
-from app.vision.read import Doubt, Sight, is_plain, read, read_grey, read_image, read_plain, stack
+from app.vision.ink import UInt8Image
+from app.vision.read import PreprocessedImage, is_plain, read, read_grey, read_image, read_plain, stack
 
 T = TypeVar("T")
 
-# Of each picture of a batch what speaks against it, if anything does; where it cannot be read, why.
-Seen = list[Doubt | DigitsError | None]
+# Of each picture of a batch why it is rejected before the network is asked, if it is; where it cannot be read, why.
+Seen = list[RejectionReason | DigitsError | None]
 
 # Bodies and files up to this size are parsed on the event loop: that takes less time than to hand them to a thread.
 INLINE_BYTES = 4096
@@ -56,13 +57,13 @@ async def predict(request: Request) -> Response:
     """
     services, model = services_of(request.app), model_of(request)
     model.batcher.admit()  # what is refused should cost little
-    strict = declining.is_strict(request)
+    strict = is_strict(request)
     body = await services.bodies.read(request, services.settings.max_body)
-    sight = await read_picture(request, services, await parsed(request, services, body, parse_one))
-    rows = await run_network(request, services, model, sight.image[None])
-    (reason,) = reasons = judge([sight.doubt], rows, model, services.metrics)
+    picture = await read_picture(request, services, await parsed(request, services, body, parse_one))
+    rows = await run_network(request, services, model, picture.image[None])
+    (reason,) = reasons = decide([picture.reason], rows, model, services.metrics)
     if strict and reason:
-        raise declining.error(reason, rows[0])
+        raise Rejected(reason, rows[0])
     (reading,) = readings(rows, reasons)
     return Response(prediction(model, reading), media_type=JSON)
 
@@ -75,10 +76,10 @@ async def predict_batch(request: Request) -> Response:
     """
     services, model = services_of(request.app), model_of(request)
     model.batcher.admit()
-    strict = declining.is_strict(request)
+    strict = is_strict(request)
     body = await services.bodies.read(request, services.settings.max_body)
 
-    def parse(body: bytes, content_type: str) -> list[Upload | DigitsError] | Levels:
+    def parse(body: bytes, content_type: str) -> list[Upload | DigitsError] | UInt8Image:
         return parse_many(body, content_type, services.settings.max_batch)
 
     uploads = await parsed(request, services, body, parse)
@@ -96,7 +97,9 @@ async def predict_batch(request: Request) -> Response:
     )
 
 
-async def read_picture(request: Request, services: Services, upload: Upload, *, begun: bool = False) -> Sight:
+async def read_picture(
+    request: Request, services: Services, upload: Upload, *, begun: bool = False
+) -> PreprocessedImage:
     """What one upload shows: on the event loop where it is of 28x28, else in a thread.
 
     Args:
@@ -206,8 +209,8 @@ class _Pauses:
 
 
 async def _read_many(
-    request: Request, services: Services, uploads: list[Upload | DigitsError] | Levels, pauses: _Pauses
-) -> tuple[Levels, Seen]:
+    request: Request, services: Services, uploads: list[Upload | DigitsError] | UInt8Image, pauses: _Pauses
+) -> tuple[UInt8Image, Seen]:
     """What the network reads of those that can be read, uint8 (n, 28, 28), and what can be seen on each.
 
     Small pictures are read on the event loop, a turn at a time, and larger ones in a thread. A thread for all would
@@ -215,7 +218,7 @@ async def _read_many(
     """
     if isinstance(uploads, np.ndarray):
         return await _read_levels(uploads, pauses)
-    found: list[Sight | DigitsError] = []
+    found: list[PreprocessedImage | DigitsError] = []
     for start in range(0, len(uploads), CHUNK_IMAGES):
         some = uploads[start : start + CHUNK_IMAGES]
         for place, upload in enumerate(some):
@@ -225,15 +228,15 @@ async def _read_many(
         pixels = [upload.brightness for upload in some if isinstance(upload, Pixels)]
         plain = iter(read_plain(stack(pixels)) if pixels else ())
         for upload in some:
-            sight = next(plain) if isinstance(upload, Pixels) else None
-            found.append(sight or await _read_next(request, services, upload))
+            picture = next(plain) if isinstance(upload, Pixels) else None
+            found.append(picture or await _read_next(request, services, upload))
             await pauses.where_due()
-    images = [one.image for one in found if isinstance(one, Sight)]
-    seen = [one.doubt if isinstance(one, Sight) else one for one in found]
+    images = [one.image for one in found if isinstance(one, PreprocessedImage)]
+    seen = [one.reason if isinstance(one, PreprocessedImage) else one for one in found]
     return stack(images) if images else np.empty((0, SIDE, SIDE), np.uint8), seen
 
 
-async def _read_levels(levels: Levels, pauses: _Pauses) -> tuple[Levels, Seen]:
+async def _read_levels(levels: UInt8Image, pauses: _Pauses) -> tuple[UInt8Image, Seen]:
     """Of (n, 28, 28). Where all lie as MNIST's do, nothing is copied."""
     images = levels
     seen: Seen = [None] * len(levels)
@@ -247,7 +250,9 @@ async def _read_levels(levels: Levels, pauses: _Pauses) -> tuple[Levels, Seen]:
     return images, seen
 
 
-async def _read_next(request: Request, services: Services, upload: Upload | DigitsError) -> Sight | DigitsError:
+async def _read_next(
+    request: Request, services: Services, upload: Upload | DigitsError
+) -> PreprocessedImage | DigitsError:
     """One of many. Raises what ``in_thread`` does."""
     if isinstance(upload, DigitsError):
         return upload
@@ -271,11 +276,11 @@ def _entries(
     """
     seen = [one for one in some if not isinstance(one, DigitsError)]
     rows = rows[: len(seen)]
-    reasons = judge(seen, rows, model, services.metrics)
+    reasons = decide(seen, rows, model, services.metrics)
     said = readings(rows, reasons)
     if strict:
         answered = zip(said, reasons, rows, strict=True)
-        said = [failure(declining.error(reason, row)) if reason else one for one, reason, row in answered]
+        said = [failure(Rejected(reason, row)) if reason else one for one, reason, row in answered]
     if len(seen) < len(some):
         following = iter(said)
         said = [failure(one) if isinstance(one, DigitsError) else next(following) for one in some]

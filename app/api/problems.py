@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from app import errors
+from app.inference.rejection import Rejected, RejectionReason
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -51,10 +52,6 @@ PROBLEMS: dict[type[errors.DigitsError], Problem] = {
     errors.NotAnImage: Problem(422, "not-an-image", "The image cannot be read"),
     errors.UnsupportedImage: Problem(415, "unsupported-image", "This image format is not read here"),
     errors.TooManyPixels: Problem(413, "too-many-pixels", "The image has too many pixels"),
-    errors.BlankImage: Problem(422, "blank-image", "The image is blank"),
-    errors.SeveralDigits: Problem(422, "several-digits", "There are several digits on the image"),
-    errors.NoDigit: Problem(422, "no-digit", "No digit was recognised"),
-    errors.Unsure: Problem(422, "unsure", "The digit could be another one"),
     errors.VersionNotFound: Problem(404, "version-not-found", "There is no such version"),
     errors.VersionUnusable: Problem(409, "version-unusable", "This version cannot be served"),
     errors.NotWritable: Problem(503, "models-not-writable", "The folder of the versions cannot be written"),
@@ -73,6 +70,13 @@ PROBLEMS: dict[type[errors.DigitsError], Problem] = {
     errors.ModelError: Problem(500, "damaged-version", "The version on disk is damaged"),
 }
 
+REJECTIONS = {
+    RejectionReason.BLANK: Problem(422, "blank-image", "The image is blank"),
+    RejectionReason.SEVERAL_DIGITS: Problem(422, "several-digits", "There are several digits on the image"),
+    RejectionReason.NO_DIGIT: Problem(422, "no-digit", "No digit was recognised"),
+    RejectionReason.UNSURE: Problem(422, "unsure", "The digit could be another one"),
+}
+
 # When it may be worth trying again.
 RETRY_AFTER_SECONDS: dict[type[errors.DigitsError], int] = {
     errors.QueueFull: 60,
@@ -86,6 +90,8 @@ RETRY_AFTER_SECONDS: dict[type[errors.DigitsError], int] = {
 
 def describe(error: errors.DigitsError) -> Problem:
     """The problem for an error, or for the nearest of its base classes that has one."""
+    if isinstance(error, Rejected):
+        return REJECTIONS[error.reason]
     return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
 
 

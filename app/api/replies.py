@@ -5,28 +5,16 @@ from typing import Any
 
 import orjson
 
-from app.api import declining, problems
+from app.api import problems
 from app.errors import DigitsError
 from app.inference.engine import Probabilities
 from app.inference.manager import LoadedModel
-from app.metrics import Metrics
-from app.vision.read import Doubt
+from app.inference.rejection import RejectionReason
 
 JSON = "application/json"
 
 
-def judge(
-    seen: Sequence[Doubt | None], rows: Probabilities, model: LoadedModel, metrics: Metrics
-) -> list[declining.Reason | None]:
-    """Why the answers are not accepted, which is counted; None where one is. seen, rows: a picture's each."""
-    reasons = declining.reasons(seen, rows, model.card.threshold)
-    for reason in reasons:
-        if reason:
-            metrics.declined(reason)
-    return reasons
-
-
-def readings(rows: Probabilities, reasons: Sequence[declining.Reason | None]) -> list[dict[str, Any]]:
+def readings(rows: Probabilities, reasons: Sequence[RejectionReason | None]) -> list[dict[str, Any]]:
     """What the reply says of each picture; of all at once, which for a batch takes a third of the time."""
     return [
         {
@@ -54,7 +42,7 @@ def failure(error: DigitsError) -> dict[str, Any]:
 
 def model_name(model: LoadedModel) -> dict[str, Any]:
     """Which version answered."""
-    return {"name": model.card.name, "version": model.card.version}
+    return {"name": model.manifest.name, "version": model.manifest.version}
 
 
 def to_json(content: Any) -> bytes:

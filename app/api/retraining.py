@@ -16,7 +16,7 @@ from starlette.responses import StreamingResponse
 from app.api import examples, schemas
 from app.api.auth import ADMIN
 from app.errors import CannotTrain, DatabaseUnavailable, MalformedBody, Overloaded
-from app.retraining import ability, jobs
+from app.retraining import jobs, prerequisites
 from app.retraining.jobs import Event, Job
 from app.services import Services, ServicesDep
 
@@ -74,9 +74,12 @@ def _submit(services: Services, asked: schemas.Retrain, key: str | None) -> Job:
     if key is not None and (known := services.jobs.of_key(key, asked.model_dump())):
         return known  # whatever has become impossible since
     here = settings.worker == "embedded"
-    problem = ability.problem(settings) if here else services.jobs.problem_of_workers()
+    problem = prerequisites.problem(settings) if here else services.jobs.problem_of_workers()
     if problem:
         raise CannotTrain(problem)
+    recipes = services.jobs.recipes_of_workers()
+    if asked.recipe is not None and recipes and asked.recipe not in recipes:
+        raise MalformedBody(f"recipe: there is no recipe {asked.recipe!r:.60}; there are: {', '.join(recipes)}")
     start = asked.start
     if start is None:
         fine_tune = asked.recipe is None and services.feedback.any()

@@ -4,8 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from app.api.declining import Reason
-from training import recipes
+from app.inference.rejection import RejectionReason
 
 
 class ModelName(BaseModel):
@@ -21,8 +20,8 @@ class Reading(BaseModel):
     digit: int = Field(ge=0, le=9, description="The most probable digit.", examples=[7])
     confidence: float = Field(ge=0, le=1, description="Its probability.", examples=[0.9998])
     accepted: bool = Field(description="Whether the picture was taken for that one digit.", examples=[True])
-    reason: Reason | None = Field(
-        description="Why it was not: nothing stands out from the ground (`blank`); something does, and it is no digit "
+    reason: RejectionReason | None = Field(
+        description="Why it was not: nothing stands out from the background (`blank`); something does, but is no digit "
         "(`no_digit`); there are more than one (`several_digits`); it could be one digit or another (`unsure`). Null "
         "when accepted.",
         examples=[None],
@@ -54,7 +53,7 @@ class Problem(BaseModel):
 
 
 class Failure(BaseModel):
-    """An image of a batch that could not be read, or with `strict` was declined."""
+    """An image of a batch that could not be read, or with `strict` was rejected."""
 
     error: Problem
 
@@ -80,7 +79,7 @@ class Metrics(BaseModel):
         examples=[0.0021],
     )
     accepted: float | None = Field(
-        None, description="Share of the images that were not declined; null where not measured.", examples=[0.998]
+        None, description="Share of the images that were not rejected; null where not measured.", examples=[0.998]
     )
 
 
@@ -113,7 +112,7 @@ class Models(BaseModel):
 
 
 class ModelDetail(Model):
-    """The same, with all of the model card."""
+    """The same, with all of the model manifest."""
 
     card: dict[str, Any]
 
@@ -136,11 +135,8 @@ class Retrain(BaseModel):
 
     @model_validator(mode="after")
     def _goes_together(self) -> "Retrain":
-        if self.recipe is not None:
-            if self.start == "current":
-                raise ValueError("a recipe is for a new network; leave it out, or set start to scratch")
-            if self.recipe not in recipes.RECIPES:
-                raise ValueError(f"there is no recipe {self.recipe!r:.60}; there are: {', '.join(recipes.RECIPES)}")
+        if self.recipe is not None and self.start == "current":
+            raise ValueError("a recipe is for a new network; leave it out, or set start to scratch")
         return self
 
 

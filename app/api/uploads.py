@@ -16,7 +16,7 @@ from app.api.multipart import Part, parse_multipart
 from app.errors import BatchTooLarge, DigitsError, MalformedBody, UnsupportedMediaType
 from app.vision.decode import is_webp
 from app.vision.digit import SIDE
-from app.vision.ink import Grey, Levels
+from app.vision.ink import Float32Image, UInt8Image
 from app.vision.png import plain_png
 
 # Images as plain bytes, one for each pixel.
@@ -57,7 +57,7 @@ class File:
 class Pixels:
     """(28, 28), 0 to 255: float32, or uint8 where they came as bytes."""
 
-    brightness: Grey | Levels
+    brightness: Float32Image | UInt8Image
 
 
 Upload = File | Pixels
@@ -128,7 +128,7 @@ def _label(value: Any) -> int:
     return value
 
 
-def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | DigitsError] | Levels:
+def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | DigitsError] | UInt8Image:
     """The images of a body in order; where one cannot be understood stands its error. Plain bytes are one array, uint8
     (n, 28, 28), that cannot be written to.
 
@@ -162,7 +162,7 @@ def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | Digit
     )
 
 
-def _raw(body: bytes) -> Levels:
+def _raw(body: bytes) -> UInt8Image:
     """At least one image: uint8 (n, 28, 28)."""
     if kind := _file_type(body):
         raise MalformedBody(f"the body begins as a {kind}; send the bytes of the pixels alone, 784 an image")
@@ -317,7 +317,7 @@ def _pixels(value: Any, name: str) -> Upload:
             raise MalformedBody(f"{name}[{y}] is {found}; expected {_ROWS}")
         if not (set(map(type, row)) <= {int, float} and min(row) >= 0 and max(row) <= 255):
             _name_the_pixel(row, f"{name}[{y}]")
-    brightness: Grey = np.array(value, np.float32)
+    brightness: Float32Image = np.array(value, np.float32)
     if not np.isfinite(brightness).all():  # NaN hides from min and max
         y = int(np.argwhere(~np.isfinite(brightness))[0, 0])
         _name_the_pixel(value[y], f"{name}[{y}]")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ModelError
-from training.versions import GRAPH, KERAS, WEIGHTS, Version
+from app.registry import format1
+from app.registry.store import GRAPH, KERAS, WEIGHTS, Version
 
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
@@ -26,13 +27,13 @@ class Graph:
         Raises:
             ModelError: The graph was not made from this ``model.keras``, or it cannot be parsed.
         """
-        self.card, self.path = version.card, version.path / GRAPH
+        self.manifest, self.path = version.manifest, version.path / GRAPH
         try:
             self._graph = runtime().read_model(*(_read(version, name) for name in (GRAPH, WEIGHTS)))
             source = str(self._graph.get_rt_info(["digits", "source_sha256"]).value)
         except RuntimeError as error:
             raise ModelError(f"{self.path}: {_last_line(error)}") from None
-        if source != version.card.files[KERAS]:
+        if source != version.manifest.files[KERAS]:
             raise ModelError(
                 f"{self.path}: it was made from another {KERAS}; make it again with `python -m training export`"
             )
@@ -41,13 +42,14 @@ class Graph:
         """The part of the graph that computes one output.
 
         Args:
-            output: FIRST_OUTPUT or SCOUT_OUTPUT. The whole version where it is None or the graph has no such output.
+            output: FIRST_NETWORK_OUTPUT or FIRST_STAGE_OUTPUT. None, or one that the graph lacks, is the whole version.
         """
         import openvino
 
         answer, *others = self._graph.get_results()
         named = {result.get_friendly_name(): result for result in others}
-        return openvino.Model([named.get(output, answer)], self._graph.get_parameters())
+        found = named.get(output) or named.get(format1.OUTPUTS.get(output or ""), answer)
+        return openvino.Model([found], self._graph.get_parameters())
 
 
 class OpenVinoEngine:
@@ -149,7 +151,7 @@ def _read(version: Version, name: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {(error.strerror or 'it cannot be read').lower()}") from None
-    if hashlib.sha256(content).hexdigest() != version.card.files[name]:
+    if hashlib.sha256(content).hexdigest() != version.manifest.files[name]:
         raise ModelError(f"{path}: it changed while it was loaded")
     return content
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from app.errors import ModelError
 from app.inference.engine import Graph, Images, OpenVinoEngine, Probabilities
-from training import versions
-from training.card import Card
-from training.versions import FIRST_OUTPUT, SCOUT_OUTPUT
+from app.registry import store
+from app.registry.manifest import Manifest
+from app.registry.store import FIRST_NETWORK_OUTPUT, FIRST_STAGE_OUTPUT
 
 # Larger batches for the first stage of a cascade, which takes a seventh less time for an image in one of 64.
 LARGE_BATCH_SIZES = (32, 64)
@@ -90,7 +90,7 @@ class Cascade:
         return rows
 
 
-def load_version(path: Path, threads: int) -> tuple[Card, Cascade]:
+def load_version(path: Path, threads: int) -> tuple[Manifest, Cascade]:
     """Verify, load and warm up a version. Takes a good part of a second.
 
     Args:
@@ -101,26 +101,30 @@ def load_version(path: Path, threads: int) -> tuple[Card, Cascade]:
         ModelError: It names the file and the reason.
     """
     try:
-        version = versions.verify(path)
-    except versions.VersionError as error:
+        version = store.verify(path)
+    except store.VersionError as error:
         raise ModelError(str(error)) from None
-    return version.card, load_cascade(Graph(version), threads)
+    return version.manifest, load_cascade(Graph(version), threads)
 
 
 def load_cascade(graph: Graph, threads: int) -> Cascade:
     """Compile the networks of a version. Raises ModelError."""
-    card = graph.card
+    manifest = graph.manifest
     stages = []
-    if card.sure is not None:
+    if manifest.cascade_threshold is not None:
         sizes = (*range(1, OpenVinoEngine.MAX_BATCH_SIZE + 1), *LARGE_BATCH_SIZES)  # a run of each is short
-        small = OpenVinoEngine(graph, 1, sizes, output=SCOUT_OUTPUT)
-        stages.append(Stage(small.predict, max(sizes), card.sure))
-    network = OpenVinoEngine(graph, threads, SIZES, output=None if card.second_look is None else FIRST_OUTPUT)
-    stages.append(Stage(network.predict, OpenVinoEngine.MAX_BATCH_SIZE, card.second_look or 0.0, MIN_TTA_CONFIDENCE))
-    if card.second_look is not None:
+        small = OpenVinoEngine(graph, 1, sizes, output=FIRST_STAGE_OUTPUT)
+        stages.append(Stage(small.predict, max(sizes), manifest.cascade_threshold))
+    network = OpenVinoEngine(
+        graph, threads, SIZES, output=None if manifest.tta_threshold is None else FIRST_NETWORK_OUTPUT
+    )
+    stages.append(
+        Stage(network.predict, OpenVinoEngine.MAX_BATCH_SIZE, manifest.tta_threshold or 0.0, MIN_TTA_CONFIDENCE)
+    )
+    if manifest.tta_threshold is not None:
         ensemble = OpenVinoEngine(graph, threads, (VIEWS,))
         stages.append(Stage(lambda images: augmented(ensemble.predict, images), 1))
-    return Cascade(tuple(stages), is_fast=card.sure is not None)
+    return Cascade(tuple(stages), is_fast=manifest.cascade_threshold is not None)
 
 
 def augmented(predict: Callable[[Images], Probabilities], images: Images) -> Probabilities:

@@ -11,8 +11,8 @@ from typing import Protocol
 from app.errors import ModelError, NotWritable, VersionNotFound, VersionUnusable
 from app.inference.batcher import Batcher
 from app.inference.ensemble import load_version
-from training import versions
-from training.card import Card
+from app.registry import store
+from app.registry.manifest import Manifest
 
 _log = logging.getLogger("digits")
 
@@ -34,7 +34,7 @@ class Observer(Protocol):
 class LoadedModel:
     """A version with its running networks. A request takes one and keeps it to its end."""
 
-    card: Card
+    manifest: Manifest
     batcher: Batcher
 
 
@@ -95,7 +95,7 @@ class ModelManager:
         self._changing = asyncio.Lock()  # one change at a time
         self.load_error: LoadError | None = None
         self.model = self._load(self._target)
-        observer.serving(self.model.card.name, self.model.card.version)
+        observer.serving(self.model.manifest.name, self.model.manifest.version)
 
     async def watch(self) -> None:
         """Follow CURRENT until cancelled."""
@@ -106,7 +106,7 @@ class ModelManager:
             except Exception:  # a watcher that ended unseen would leave the old version serving for ever
                 _log.exception("looking for another version failed")
 
-    async def activate(self, number: int) -> Card:
+    async def activate(self, number: int) -> Manifest:
         """Let a version serve: here at once, in the other processes as soon as they see CURRENT.
 
         Raises:
@@ -117,8 +117,8 @@ class ModelManager:
         async with self._changing:
             target, model = await asyncio.to_thread(self._prepare, number)
             try:
-                await asyncio.to_thread(versions.activate, self._folder, number)
-            except versions.VersionError as error:
+                await asyncio.to_thread(store.activate, self._folder, number)
+            except store.VersionError as error:
                 raise VersionUnusable(self._relative(error)) from None
             except OSError as error:
                 reason = (error.strerror or "it failed").lower()
@@ -128,7 +128,7 @@ class ModelManager:
             # Not a new look: somebody may have replaced CURRENT since, and the next look must notice.
             self._target = target
             self._swap(model)
-        return model.card
+        return model.manifest
 
     async def _follow(self) -> None:
         async with self._changing:
@@ -148,26 +148,26 @@ class ModelManager:
 
     def _swap(self, model: LoadedModel) -> None:
         self.load_error, self.model = None, model
-        self._observer.serving(model.card.name, model.card.version)
-        _log.info(f"version {model.card.version} serves")
+        self._observer.serving(model.manifest.name, model.manifest.version)
+        _log.info(f"version {model.manifest.version} serves")
 
     def _fail(self, load_error: LoadError, error: Exception) -> None:
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if load_error != self.load_error:  # logged once, not at every attempt
             traceback = None if isinstance(error, ModelError) else error
-            _log.error(f"version {self.model.card.version} goes on serving: {error}", exc_info=traceback)
+            _log.error(f"version {self.model.manifest.version} goes on serving: {error}", exc_info=traceback)
         self.load_error = load_error
 
     def _look(self) -> TargetVersion:
         try:
-            number = versions.current(self._folder)
-        except versions.VersionError as error:
+            number = store.current(self._folder)
+        except store.VersionError as error:
             return TargetVersion(None, error=str(error))
         return self._target_of(number)
 
     def _target_of(self, number: int) -> TargetVersion:
         path = self._folder / str(number)
-        return TargetVersion(number, files=tuple(_mark(path / name) for name in (versions.CARD, *versions.ARTIFACTS)))
+        return TargetVersion(number, files=tuple(_mark(path / name) for name in (store.MANIFEST, *store.ARTIFACTS)))
 
     def _prepare(self, number: int) -> tuple[TargetVersion, LoadedModel]:
         _require(self._folder, number)
@@ -181,39 +181,39 @@ class ModelManager:
         try:
             if target.version is None:
                 raise ModelError(target.error)
-            card, cascade = load_version(self._folder / str(target.version), self._threads)
+            manifest, cascade = load_version(self._folder / str(target.version), self._threads)
         except Exception:
             self._observer.load_failed()
             raise
-        return LoadedModel(card, Batcher(cascade, self._observer.batch, self._max_waiting))
+        return LoadedModel(manifest, Batcher(cascade, self._observer.batch, self._max_waiting))
 
     def _relative(self, error: Exception) -> str:
         return str(error).replace(f"{self._folder}/", "")
 
 
-def cards(folder: Path) -> list[Card]:
+def manifests(folder: Path) -> list[Manifest]:
     """The cards of all versions on disk that can be read, lowest first."""
     found = []
-    for number in versions.numbers(folder):
+    for number in store.numbers(folder):
         try:
-            found.append(versions.card_of(folder / str(number)))
-        except versions.VersionError:
+            found.append(store.read_manifest(folder / str(number)))
+        except store.VersionError:
             continue  # a damaged version is no reason to hide the others
     return found
 
 
-def card(folder: Path, number: int) -> Card:
+def manifest(folder: Path, number: int) -> Manifest:
     """The card of one version. Raises VersionNotFound, or ModelError where it is damaged."""
     _require(folder, number)
     try:
-        return versions.card_of(folder / str(number))
-    except versions.VersionError as error:
+        return store.read_manifest(folder / str(number))
+    except store.VersionError as error:
         raise ModelError(str(error)) from None
 
 
 def _require(folder: Path, number: int) -> None:
     """Raises VersionNotFound where no version has this number."""
-    found = versions.numbers(folder)
+    found = store.numbers(folder)
     if number not in found:
         known = ", ".join(map(str, found)) or "none"
         raise VersionNotFound(f"there is no version {number}; there are: {known}")

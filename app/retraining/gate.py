@@ -58,7 +58,7 @@ def judge(
 ) -> Verdict:
     """The verdict on a candidate: not significantly worse on MNIST, and better on feedback or, without any, on MNIST.
 
-    known: images read right of how many, which the current version had never learned, from its card. They take the
+    known: images read right of how many, which the current version had never learned, from its manifest. They take the
     place of its own result where it has learned the MNIST images here and the candidate has not: on images that one
     side knows by heart the two cannot be compared.
     """

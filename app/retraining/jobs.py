@@ -1,6 +1,7 @@
 """Retraining jobs: what was asked, how far it is, and what became of it."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -89,7 +90,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """A job in the hands of one worker. Only the holder of the newest token may change it."""
 
     job: Job
@@ -106,7 +107,7 @@ class Event:
     created: float
 
 
-class ClaimLost(Exception):
+class LeaseLost(Exception):
     """The job was given to another worker, or has ended; this one must let go of it."""
 
 
@@ -181,7 +182,7 @@ class Jobs:
             if status.over:
                 raise JobOver(f"job {number} has ended: {status}")
             nobody_has_it = status is JobStatus.QUEUED or row.lease < self._base.now(connection)
-            if nobody_has_it and not _may_be_out(row):
+            if nobody_has_it and not _may_be_published(row):
                 self._move(connection, row, JobStatus.CANCELLED)
             else:
                 connection.execute(sa.update(jobs).where(jobs.c.id == number).values(cancel_requested=True))
@@ -215,20 +216,28 @@ class Jobs:
             problems = connection.execute(sa.select(workers.c.problem).where(workers.c.seen > lately)).scalars().all()
         return problems[0] if problems and all(problems) else None
 
+    def recipes_of_workers(self) -> list[str]:
+        """Names of the recipes that workers seen lately know; empty while none has announced any."""
+        with self._base.reading() as connection:
+            lately = self._base.now(connection) - KNOWN_WORKERS_SECONDS
+            known = connection.execute(sa.select(workers.c.recipes).where(workers.c.seen > lately)).scalars()
+            return list(dict.fromkeys(name for recipes in known for name in recipes or []))
+
     # The worker's side.
 
-    def announce(self, name: str, problem: str | None) -> None:
-        """Leave word that this worker lives, and why it cannot train if it cannot."""
+    def announce(self, name: str, problem: str | None, recipes: Sequence[str] = ()) -> None:
+        """Leave word that this worker lives, why it cannot train if it cannot, and which recipes it knows."""
         with self._base.writing() as connection:
             now = self._base.now(connection)
+            said = {"seen": now, "problem": problem, "recipes": list(recipes)}
             connection.execute(
                 self._base.insert(workers)
-                .values(name=name, seen=now, problem=problem)
-                .on_conflict_do_update(index_elements=[workers.c.name], set_={"seen": now, "problem": problem})
+                .values(name=name, **said)
+                .on_conflict_do_update(index_elements=[workers.c.name], set_=said)
             )
             connection.execute(sa.delete(workers).where(workers.c.seen < now - 24 * 3600))
 
-    def claim(self) -> Claim | None:
+    def claim(self) -> Lease | None:
         """The next job for this worker: one that another left behind, else the one that has waited longest.
 
         None while a job runs anywhere, since they run one at a time, and when none waits.
@@ -255,11 +264,11 @@ class Jobs:
                 attempts=row.attempts + 1,
                 started=row.started or now,
             )
-            return Claim(_job(_row(connection, row.id)), token)
+            return Lease(_job(_row(connection, row.id)), token)
 
-    def keep(
+    def heartbeat(
         self,
-        claim: Claim,
+        lease: Lease,
         *,
         progress: dict[str, Any] | None = None,
         step: int | None = None,
@@ -271,10 +280,10 @@ class Jobs:
 
         event: something else to tell those who follow. step: number of epochs and phases that are done.
         verdict: written down before anything is published, unless the job is to be cancelled.
-        Raises ClaimLost, DatabaseUnavailable.
+        Raises LeaseLost, DatabaseUnavailable.
         """
         with self._base.writing() as connection:
-            row = self._held(connection, claim)
+            row = self._held(connection, lease)
             values: dict[str, Any] = {"lease": self._base.now(connection) + self._lease}
             if progress is not None and progress != row.progress:
                 values["progress"] = progress
@@ -290,38 +299,38 @@ class Jobs:
             connection.execute(sa.update(jobs).where(jobs.c.id == row.id).values(values))
             return bool(row.cancel_requested)
 
-    def release(self, claim: Claim) -> None:
+    def release(self, lease: Lease) -> None:
         """Put the job back to the head of the queue, by a worker that was told to stop; no attempt is counted.
 
         It has published nothing.
         """
         with self._base.writing() as connection:
-            row = self._held(connection, claim)
+            row = self._held(connection, lease)
             if row.cancel_requested:
                 self._move(connection, row, JobStatus.CANCELLED, verdict=None)
             else:
                 back = {"claim": None, "lease": None, "verdict": None, "attempts": row.attempts - 1}
                 self._move(connection, row, JobStatus.QUEUED, **back)
 
-    def interrupt(self, claim: Claim, reason: str) -> None:
-        """Queue the job again after an accident, or let it fail when there were too many. Raises ClaimLost."""
+    def interrupt(self, lease: Lease, reason: str) -> None:
+        """Queue the job again after an accident, or let it fail when there were too many. Raises LeaseLost."""
         with self._base.writing() as connection:
-            self._again(connection, self._held(connection, claim), reason)
+            self._again(connection, self._held(connection, lease), reason)
 
     def finish(
         self,
-        claim: Claim,
+        lease: Lease,
         status: JobStatus,
         *,
         reason: str | None = None,
         verdict: dict[str, Any] | None = None,
         version: int | None = None,
     ) -> None:
-        """Write down how the job ended. Raises ClaimLost, DatabaseUnavailable."""
+        """Write down how the job ended. Raises LeaseLost, DatabaseUnavailable."""
         told = {"reason": reason, "verdict": verdict, "version": version}
         told = {name: value for name, value in told.items() if value is not None}
         with self._base.writing() as connection:
-            self._move(connection, self._held(connection, claim), status, told, **told)
+            self._move(connection, self._held(connection, lease), status, told, **told)
 
     def unfinished(self) -> set[int]:
         """Numbers of all jobs that have not ended."""
@@ -329,15 +338,15 @@ class Jobs:
             waiting = sa.select(jobs.c.id).where(jobs.c.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
             return set(connection.execute(waiting).scalars())
 
-    def _held(self, connection: sa.Connection, claim: Claim) -> Any:
-        row = connection.execute(sa.select(jobs).where(jobs.c.id == claim.job.id)).one_or_none()
-        if row is None or row.claim != claim.token or row.status != JobStatus.RUNNING:
-            raise ClaimLost(f"job {claim.job.id} is no longer this worker's")
+    def _held(self, connection: sa.Connection, lease: Lease) -> Any:
+        row = connection.execute(sa.select(jobs).where(jobs.c.id == lease.job.id)).one_or_none()
+        if row is None or row.claim != lease.token or row.status != JobStatus.RUNNING:
+            raise LeaseLost(f"job {lease.job.id} is no longer this worker's")
         return row
 
     def _recover(self, connection: sa.Connection, row: Any) -> None:
         """Take a job from a worker that has not been heard of since its lease ended."""
-        if row.cancel_requested and not _may_be_out(row):
+        if row.cancel_requested and not _may_be_published(row):
             self._move(connection, row, JobStatus.CANCELLED)
         else:
             self._again(connection, row, "its worker is gone")
@@ -382,7 +391,7 @@ def _row(connection: sa.Connection, number: int) -> Any:
     return row
 
 
-def _may_be_out(row: Any) -> bool:
+def _may_be_published(row: Any) -> bool:
     """Whether the candidate may have been published, by a worker that is gone: then the next one has to see."""
     return bool(row.verdict and row.verdict["publish"])
 

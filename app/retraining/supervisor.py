@@ -7,9 +7,9 @@ import logging
 import sys
 from typing import IO
 
-from app.retraining import ability
+from app.parent_death_signal import with_parent_death_signal
+from app.retraining import prerequisites
 from app.settings import Settings
-from training.tether import tethered
 
 # Seconds until a worker that ended is started again: soon at first, for a crash; rarely, where it cannot start.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -26,9 +26,9 @@ async def supervise(settings: Settings) -> None:
     Of several service processes with one state folder only one does so; another takes over when that one is gone.
     There is no worker until this machine can train, which it may do later than the service starts.
     """
-    if problem := ability.problem(settings):
+    if problem := prerequisites.problem(settings):
         _log.info(f"no retraining here: {problem}")
-    while ability.problem(settings):
+    while prerequisites.problem(settings):
         await asyncio.sleep(LOOK_SECONDS)
     async with contextlib.AsyncExitStack() as stack:
         lock = await _first(settings)
@@ -64,7 +64,7 @@ async def _run_worker() -> None:
     """One worker from start to end. It is killed with this process, however that ends."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *tethered([sys.executable, "-m", "app.retraining.worker"]), stdin=asyncio.subprocess.DEVNULL
+            *with_parent_death_signal([sys.executable, "-m", "app.retraining.worker"]), stdin=asyncio.subprocess.DEVNULL
         )
     except OSError as error:  # no memory or no processes left, for now
         _log.error("the worker does not start: %s", error.strerror)

@@ -27,14 +27,14 @@ from pydantic import ValidationError
 from app import logs
 from app.database import Database
 from app.errors import DatabaseUnavailable, JobNotFound
-from app.retraining import ability
+from app.parent_death_signal import with_parent_death_signal
+from app.registry import store
+from app.retraining import prerequisites
 from app.retraining.feedback import Feedback
 from app.retraining.gate import Paired, Verdict, judge
-from app.retraining.jobs import Claim, ClaimLost, Jobs, JobStatus
+from app.retraining.jobs import Jobs, JobStatus, Lease, LeaseLost
+from app.retraining.progress import Progress
 from app.settings import Settings, faults
-from training import versions
-from training.progress import Progress
-from training.tether import tethered
 
 KEEP_SECONDS = 0.5  # between signs of life, each of which also hears whether the job is called off
 IDLE_SECONDS = 0.5  # between looks at an empty queue
@@ -73,6 +73,7 @@ class Worker:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._stopping = threading.Event()
         self._announced = -ANNOUNCE_SECONDS
+        self._recipes: list[str] = []
 
     def stop(self) -> None:
         """Let go of the job in hand and return from ``run``."""
@@ -80,52 +81,53 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. A database that is away is waited for."""
-        problem = ability.problem(self._settings)
-        versions.tidy(self._settings.models)
+        problem = prerequisites.problem(self._settings)
+        self._recipes = _recipes()
+        store.tidy(self._settings.models)
         self._keep_trying(self._sweep)
         while not self._stopping.is_set():
             try:
                 if time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
-                    problem = ability.problem(self._settings)
+                    problem = prerequisites.problem(self._settings)
                     self._announce(problem)
-                claim = None if problem else self._jobs.claim()
+                lease = None if problem else self._jobs.claim()
             except DatabaseUnavailable:
-                claim = None
-            if claim is None:
+                lease = None
+            if lease is None:
                 self._stopping.wait(IDLE_SECONDS)
             else:
-                self._work(claim)
+                self._work(lease)
 
     def _announce(self, problem: str | None) -> None:
-        self._jobs.announce(self._name, problem)
+        self._jobs.announce(self._name, problem, self._recipes)
         self._announced = time.monotonic()
 
-    def _work(self, claim: Claim) -> None:
+    def _work(self, lease: Lease) -> None:
         """One job from beginning, or where it was left, to its end."""
-        number = claim.job.id
-        _log.info("job taken", extra={"job": number, "attempt": claim.job.attempts})
+        number = lease.job.id
+        _log.info("job taken", extra={"job": number, "attempt": lease.job.attempts})
         ending: Callable[[], None] | None = None
         try:
-            ending = self._result(claim)
+            ending = self._result(lease)
         except Stopped:
-            ending = lambda: self._jobs.release(claim)  # noqa: E731
+            ending = lambda: self._jobs.release(lease)  # noqa: E731
         except Cancelled:
-            ending = lambda: self._jobs.finish(claim, JobStatus.CANCELLED)  # noqa: E731
-        except (Refused, versions.VersionError, OSError) as error:
+            ending = lambda: self._jobs.finish(lease, JobStatus.CANCELLED)  # noqa: E731
+        except (Refused, store.VersionError, OSError) as error:
             reason = self._told(error)
             _log.warning("job failed", extra={"job": number, "error": str(error)})
             # Before it is written down: where the disk is full, this makes room for that.
             shutil.rmtree(self._folder(number), ignore_errors=True)
-            ending = lambda: self._jobs.finish(claim, JobStatus.FAILED, reason=reason)  # noqa: E731
+            ending = lambda: self._jobs.finish(lease, JobStatus.FAILED, reason=reason)  # noqa: E731
         except Interrupted as error:
             reason = self._told(error)
-            ending = lambda: self._jobs.interrupt(claim, reason)  # noqa: E731
-        except ClaimLost as error:
+            ending = lambda: self._jobs.interrupt(lease, reason)  # noqa: E731
+        except LeaseLost as error:
             _log.warning(str(error))
         try:
             if ending:
                 self._keep_trying(ending)
-        except ClaimLost as error:  # also when the database had taken it in, but could not say so any more
+        except LeaseLost as error:  # also when the database had taken it in, but could not say so any more
             _log.warning(str(error))
         try:
             job = self._keep_trying(lambda: self._jobs.get(number))
@@ -135,71 +137,71 @@ class Worker:
         if job.status.over:
             shutil.rmtree(self._folder(number), ignore_errors=True)
 
-    def _result(self, claim: Claim) -> Callable[[], None]:
+    def _result(self, lease: Lease) -> Callable[[], None]:
         """Train, measure, judge, publish. Returns what is to be written down."""
-        out = self._out(claim)
-        if out is not None:
-            return self._publish(claim, out)
-        folder, request = self._folder(claim.job.id), claim.job.request
-        self._make_folder(folder, claim)
-        self._keep(claim, step=1)
-        start = self._start(claim) if request.start == "current" else None
+        published = self._find_published(lease)
+        if published is not None:
+            return self._publish(lease, published)
+        folder, request = self._folder(lease.job.id), lease.job.request
+        self._make_folder(folder, lease)
+        self._heartbeat(lease, step=1)
+        start = self._start(lease) if request.start == "current" else None
         archive = folder / "feedback.zip"
         if not archive.exists():  # a job learns from what was there when it began
             self._keep_trying(lambda: self._feedback.save_archive(archive))
         candidate = folder / "run" / "candidate"
-        self._train(claim, self._fitting(claim, folder, start, archive))
+        self._train(lease, self._fitting(lease, folder, start, archive))
         while True:
-            current = versions.current(self._settings.models)
-            verdict = self._verdict(claim, candidate, current, archive)
-            if versions.current(self._settings.models) == current:
+            current = store.current(self._settings.models)
+            verdict = self._verdict(lease, candidate, current, archive)
+            if store.current(self._settings.models) == current:
                 break  # else somebody let another version serve meanwhile, and it is that one that must be beaten
         told = orjson.loads(orjson.dumps(verdict.as_dict()))  # as the database gives it back, to be compared with it
         if not verdict.publish:
-            return lambda: self._jobs.finish(claim, JobStatus.REJECTED, reason=verdict.reason, verdict=told)
-        card = dataclasses.replace(versions.card_of(candidate), job=claim.job.id, verdict=told)
-        (candidate / versions.CARD).write_text(card.to_json())
+            return lambda: self._jobs.finish(lease, JobStatus.REJECTED, reason=verdict.reason, verdict=told)
+        manifest = dataclasses.replace(store.read_manifest(candidate), job=lease.job.id, verdict=told)
+        (candidate / store.MANIFEST).write_text(manifest.to_json())
         # A worker that was thought dead must not publish what another has taken over. And if this one dies between
         # here and the end, the next knows the version by its verdict; judged again, it would be no better than itself.
-        self._sign(claim, told)
-        claim = dataclasses.replace(claim, job=dataclasses.replace(claim.job, verdict=told))
-        return self._publish(claim, versions.publish(candidate, self._settings.models))
+        self._sign(lease, told)
+        lease = dataclasses.replace(lease, job=dataclasses.replace(lease.job, verdict=told))
+        return self._publish(lease, store.publish(candidate, self._settings.models))
 
-    def _publish(self, claim: Claim, number: int) -> Callable[[], None]:
+    def _publish(self, lease: Lease, number: int) -> Callable[[], None]:
         """Let the version that this job has become serve."""
-        versions.activate(self._settings.models, number)
-        verdict = claim.job.verdict or {}
+        store.activate(self._settings.models, number)
+        verdict = lease.job.verdict or {}
         return lambda: self._jobs.finish(
-            claim, JobStatus.PUBLISHED, reason=verdict["reason"], verdict=verdict, version=number
+            lease, JobStatus.PUBLISHED, reason=verdict["reason"], verdict=verdict, version=number
         )
 
-    def _out(self, claim: Claim) -> int | None:
+    def _find_published(self, lease: Lease) -> int | None:
         """The version that this job has become in the hands of a worker that did not live to say so."""
-        if claim.job.verdict and claim.job.verdict["publish"]:
-            for number in versions.numbers(self._settings.models):
-                with contextlib.suppress(versions.VersionError):
-                    card = versions.card_of(self._settings.models / str(number))
-                    if (card.job, card.verdict) == (claim.job.id, claim.job.verdict):
+        if lease.job.verdict and lease.job.verdict["publish"]:
+            for number in store.numbers(self._settings.models):
+                with contextlib.suppress(store.VersionError):
+                    manifest = store.read_manifest(self._settings.models / str(number))
+                    if (manifest.job, manifest.verdict) == (lease.job.id, lease.job.verdict):
                         return number
         return None
 
-    def _make_folder(self, folder: Path, claim: Claim) -> None:
+    def _make_folder(self, folder: Path, lease: Lease) -> None:
         """The job's folder, and nothing in it of a job that had this number in another database."""
-        mark, text = folder / "created", repr(claim.job.created)
+        mark, text = folder / "created", repr(lease.job.created)
         if folder.exists() and not (mark.exists() and mark.read_text() == text):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(text)
 
-    def _start(self, claim: Claim) -> Path:
+    def _start(self, lease: Lease) -> Path:
         """The version to fine-tune: the one that served when the job began, also after an interruption."""
-        number = claim.job.parent or versions.current(self._settings.models)
-        if self._keep_trying(lambda: self._jobs.keep(claim, parent=number)):
+        number = lease.job.parent or store.current(self._settings.models)
+        if self._keep_trying(lambda: self._jobs.heartbeat(lease, parent=number)):
             raise Cancelled
         return self._settings.models / str(number)
 
-    def _fitting(self, claim: Claim, folder: Path, start: Path | None, archive: Path) -> list[str]:
-        request = claim.job.request
+    def _fitting(self, lease: Lease, folder: Path, start: Path | None, archive: Path) -> list[str]:
+        request = lease.job.request
         command = ["fit", "--stage", "--progress", "json", "--run", str(folder / "run"), "--feedback", str(archive)]
         command += ["--start", str(start)] if start else [request.recipe or "default"]
         for option, value in (
@@ -210,32 +212,32 @@ class Worker:
             command += [option, str(value)] if value is not None else []
         return command
 
-    def _verdict(self, claim: Claim, candidate: Path, current: int, archive: Path) -> Verdict:
+    def _verdict(self, lease: Lease, candidate: Path, current: int, archive: Path) -> Verdict:
         """Measure the candidate beside the version that serves now, and judge."""
         serving = self._settings.models / str(current)
-        self._keep(claim, event="measuring")
-        output = self._train(claim, ["compare", str(candidate), str(serving), "--feedback", str(archive)])
+        self._heartbeat(lease, event="measuring")
+        output = self._train(lease, ["compare", str(candidate), str(serving), "--feedback", str(archive)])
         try:
             found = json.loads(output[-1])
             mnist, feedback = Paired(**found["mnist"]), Paired(**found["feedback"]) if found["feedback"] else None
         except (IndexError, ValueError, KeyError, TypeError):
             raise Refused("the comparison gave no figures; the log of the worker has what it said") from None
-        metrics = versions.card_of(serving).metrics
+        metrics = store.read_manifest(serving).metrics
         known = next((metrics[split] for split in ("test", "validation") if split in metrics), None)
-        return judge(mnist, feedback, (known.correct, known.images) if known else None, force=claim.job.request.force)
+        return judge(mnist, feedback, (known.correct, known.images) if known else None, force=lease.job.request.force)
 
-    def _train(self, claim: Claim, arguments: list[str]) -> list[str]:
-        """Run a command of training to its end, keeping the claim meanwhile. Returns the lines of its output.
+    def _train(self, lease: Lease, arguments: list[str]) -> list[str]:
+        """Run a command of training to its end, renewing the lease meanwhile. Returns the lines of its output.
 
-        Raises Refused, Interrupted, Cancelled, Stopped and ClaimLost; the process is gone then.
+        Raises Refused, Interrupted, Cancelled, Stopped and LeaseLost; the process is gone then.
         """
         command = ["nice", "-n", "19", sys.executable, "-m", "training", *arguments]
         command += ["--data", str(self._settings.data)] if self._settings.data else []
         command += [] if self._settings.verify_data else ["--no-verify"]
-        log = self._folder(claim.job.id) / "log"
+        log = self._folder(lease.job.id) / "log"
         with log.open("wb") as errors:
             process = subprocess.Popen(  # noqa: S603  # our own command
-                tethered(command),
+                with_parent_death_signal(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -251,11 +253,11 @@ class Worker:
         steps = 1 if arguments[0] == "fit" else MEASURING
         try:
             while process.poll() is None:
-                self._follow(claim, lines, output, steps)
+                self._follow(lease, lines, output, steps)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(KEEP_SECONDS)
             reader.join()
-            self._follow(claim, lines, output, steps)
+            self._follow(lease, lines, output, steps)
         finally:
             _end(process)
         # A training that cannot write its checkpoint has no room to say so either. Kept for another attempt, its files
@@ -266,12 +268,12 @@ class Worker:
             raise Refused(_last_line(log) or "training ended without a word")
         if process.returncode:
             told = _last_line(log)
-            _log.warning("training broke off", extra={"job": claim.job.id, "status": process.returncode, "said": told})
+            _log.warning("training broke off", extra={"job": lease.job.id, "status": process.returncode, "said": told})
             how = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
             raise Interrupted(f"training ended with {how}" + (f": {told}" if told else ""))
         return output
 
-    def _follow(self, claim: Claim, lines: "queue.SimpleQueue[str]", output: list[str], steps: int) -> None:
+    def _follow(self, lease: Lease, lines: "queue.SimpleQueue[str]", output: list[str], steps: int) -> None:
         """Pass on what training has said since the last time, and hear what is wanted of it."""
         if self._stopping.is_set():
             raise Stopped
@@ -284,23 +286,23 @@ class Worker:
                 output.append(line)
                 continue
             if progress.epoch_ended:
-                self._keep(claim, progress=dataclasses.asdict(progress), step=steps + progress.epoch)
+                self._heartbeat(lease, progress=dataclasses.asdict(progress), step=steps + progress.epoch)
                 progress = None
-        self._keep(claim, progress=dataclasses.asdict(progress) if progress else None, step=steps)
+        self._heartbeat(lease, progress=dataclasses.asdict(progress) if progress else None, step=steps)
 
-    def _keep(self, claim: Claim, **told: Any) -> None:
+    def _heartbeat(self, lease: Lease, **told: Any) -> None:
         """Sign of life. A database that is away does not end a training: nobody else can take the job either."""
         try:
-            if self._jobs.keep(claim, **told):
+            if self._jobs.heartbeat(lease, **told):
                 raise Cancelled
             if time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
                 self._announce(None)  # it does train
         except DatabaseUnavailable:
             return
 
-    def _sign(self, claim: Claim, verdict: dict[str, Any]) -> None:
+    def _sign(self, lease: Lease, verdict: dict[str, Any]) -> None:
         """The same before something that cannot be taken back: now the database must answer."""
-        if self._keep_trying(lambda: self._jobs.keep(claim, verdict=verdict)):
+        if self._keep_trying(lambda: self._jobs.heartbeat(lease, verdict=verdict)):
             raise Cancelled
 
     def _keep_trying(self, call: Callable[[], Any]) -> Any:
@@ -332,6 +334,13 @@ class Worker:
         for path in found:
             if path.name.isdecimal() and int(path.name) not in unfinished:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _recipes() -> list[str]:
+    """Names of the recipes that training here knows."""
+    command = [sys.executable, "-m", "training", "recipes"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  # our own command
+    return listed.stdout.split()
 
 
 def _capped(threads: int) -> dict[str, str]:

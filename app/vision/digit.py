@@ -9,13 +9,11 @@ from PIL import Image
 
 from app.errors import BlankImage
 from app.vision.components import components
-from app.vision.ink import FAINTEST, Grey, Levels, counts, quantile, running_most
+from app.vision.ink import FAINTEST, Float32Image, UInt8Image, counts, quantile, running_most
 from app.vision.parts import SMALLEST, belonging, extent, has_company, without_frames, without_shadows
 from app.vision.rules import without_rules
 
 SIDE, BOX = 28, 20
-
-BLANK = "the image is blank; send one with a digit on it"
 
 # Ink this many standard deviations over the paper's grain is no grain.
 SPREADS = 4
@@ -44,7 +42,7 @@ EDGE_WIDTH = 0.015
 STAINED, STAINS, PARTED, FAR_MORE_STAINS = 3.2, 0.3, 0.91, 2
 
 
-def isolate(ink: Levels, grainiest: float = GRAINIEST) -> tuple[Grey, bool]:
+def isolate(ink: UInt8Image, grainiest: float = GRAINIEST) -> tuple[Float32Image, bool]:
     """Keep the digit's ink and empty everything else: float32 (height, width), 0 to 255. And whether there are several
     digits, of which this is one.
 
@@ -58,7 +56,7 @@ def isolate(ink: Levels, grainiest: float = GRAINIEST) -> tuple[Grey, bool]:
     if tiny:  # or nothing at all
         level = _level(occurrences, (level.grain + int(ink.max())) // 2)
         if not level.parts(CLEAREST):
-            raise BlankImage(BLANK)
+            raise BlankImage
     strong, grain, spread = level.strong, level.grain, level.spread
     soft = min(grain + max(SPREADS * spread, FAINT_EDGE * int(ink.max())), strong)
     stroked = ink > soft + FADED * (strong - soft)
@@ -68,7 +66,7 @@ def isolate(ink: Levels, grainiest: float = GRAINIEST) -> tuple[Grey, bool]:
     standing = without_shadows(parts, without_frames(parts, darkest > strong), darkest)
     belongs = belonging(parts, standing)
     if tiny and max(extent(parts, belongs)) < SMALLEST:
-        raise BlankImage(BLANK)
+        raise BlankImage
     found = np.where(parts.mask(belongs), np.maximum(ink - np.float32(grain), 0), 0)
     clear = without_stains(found.astype(np.uint8))
     return isolate(clear) if clear is not None else (found, has_company(parts, belongs, standing & ~belongs))
@@ -100,7 +98,7 @@ def _level(occurrences: NDArray[np.int64], strong: int) -> _Level:
     return _Level(strong, grain, spread, contrast)
 
 
-def without_stains(ink: Levels) -> Levels | None:
+def without_stains(ink: UInt8Image) -> UInt8Image | None:
     """The ink without what is far weaker than the rest and no soft edge of it: stains, what shines through, squares
     that hang together with the digit. None where there is little of that, or it may be a pen that runs dry.
     """
@@ -130,7 +128,7 @@ def _parted(occurrences: NDArray[np.int64], level: int) -> float:
     return float(1 - within / (occurrences @ (levels - mean) ** 2))
 
 
-def _edge(ink: Levels) -> int:
+def _edge(ink: UInt8Image) -> int:
     """A window that takes in the soft edges of strokes."""
     return 2 * max(2, round(EDGE_WIDTH * int(max(ink.shape)))) + 1
 
@@ -139,7 +137,7 @@ def _mean(occurrences: NDArray[np.int64]) -> float:
     return float(occurrences @ np.arange(len(occurrences))) / max(int(occurrences.sum()), 1)
 
 
-def normalise(ink: Grey) -> NDArray[np.uint8]:
+def normalise(ink: Float32Image) -> NDArray[np.uint8]:
     """Box, size and place the ink as in MNIST: uint8 (28, 28).
 
     The steps are those that the QMNIST paper (Yadav and Bottou, 2019) reconstructed: pad the short side of
@@ -169,7 +167,7 @@ def normalise(ink: Grey) -> NDArray[np.uint8]:
 
 
 @functools.lru_cache(512)  # a few megabytes; small pictures come in few sizes, and this is half of their normalising
-def _area_shares(count: int, side: int, offset: int) -> Grey:
+def _area_shares(count: int, side: int, offset: int) -> Float32Image:
     """(20, count) weights that average a row of ``side`` pixels down to 20, exactly by area.
 
     The row is empty but for ``count`` pixels from ``offset`` on. Pillow's box filter takes whole pixels whose
@@ -178,7 +176,7 @@ def _area_shares(count: int, side: int, offset: int) -> Grey:
     edges = np.linspace(0, side, BOX + 1)
     starts = np.arange(count) + offset
     overlap = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
-    shares: Grey = (np.clip(overlap, 0, None) * (BOX / side)).astype(np.float32)
+    shares: Float32Image = (np.clip(overlap, 0, None) * (BOX / side)).astype(np.float32)
     shares.flags.writeable = False  # many hold it
     return shares
 

@@ -8,8 +8,8 @@ from PIL import Image, ImageFilter
 
 from app.vision.decode import DAMAGE, damaged, is_jpeg, load
 
-Grey = NDArray[np.float32]
-Levels = NDArray[np.uint8]
+Float32Image = NDArray[np.float32]
+UInt8Image = NDArray[np.uint8]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 # JPEG is decoded to no less than this on its longer side: a digit that fills a twentieth of it still has 40 pixels,
@@ -129,7 +129,7 @@ def within(image: Image.Image, side: int) -> Image.Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def grey(image: Image.Image) -> Levels:
+def grey(image: Image.Image) -> UInt8Image:
     """Brightness of an L, RGB or RGBA picture, uint8 (height, width); transparent places are white.
 
     A picture that would be blank on white, white ink on nothing, is laid on black.
@@ -144,7 +144,7 @@ def _lay_on(image: Image.Image, ground: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("RGB")
 
 
-def levels(image: Image.Image) -> Levels:
+def levels(image: Image.Image) -> UInt8Image:
     """The values of an L picture, (height, width), or an RGB one, (height, width, 3); read only.
 
     Five times as quick as numpy's own way of asking a picture, which counts for 28x28.
@@ -153,7 +153,7 @@ def levels(image: Image.Image) -> Levels:
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, *bands)
 
 
-def _brightness(image: Image.Image) -> Levels:
+def _brightness(image: Image.Image) -> UInt8Image:
     if image.mode == "L":
         return levels(image)
     luma = levels(image.convert("L"))
@@ -169,11 +169,11 @@ def _brightness(image: Image.Image) -> Levels:
     along = colours @ axes[:, -1].astype(np.float32)
     if float(np.median(along)) < (along.min() + along.max()) / 2:
         along = -along  # an axis has no direction of its own: let the ground, the larger part, be light
-    result: Levels = np.rint(np.clip(along + (255 - along.max()), 0, 255)).astype(np.uint8)
+    result: UInt8Image = np.rint(np.clip(along + (255 - along.max()), 0, 255)).astype(np.uint8)
     return result
 
 
-def ink(brightness: Levels, small: Levels) -> Levels:
+def ink(brightness: UInt8Image, small: UInt8Image) -> UInt8Image:
     """How dark each place is beside its paper: uint8, 0 (paper) to 255 (as if black on white).
 
     small: its thumbnail. Light ink on a dark ground is turned round first; then the light is flattened by dividing by
@@ -186,11 +186,11 @@ def ink(brightness: Levels, small: Levels) -> Levels:
     smooth = levels(Image.fromarray(closed).filter(ImageFilter.GaussianBlur(PAPER_SMOOTHING)))
     # Never lighter than closed: on the dark side of a shadow's edge that would look like a stroke along it.
     paper = levels(Image.fromarray(np.minimum(closed, smooth)).resize((width, height), Image.Resampling.BILINEAR))
-    darkness: Levels = np.clip(255.5 - dark_on_light * _PER_PAPER[paper], 0, 255).astype(np.uint8)
+    darkness: UInt8Image = np.clip(255.5 - dark_on_light * _PER_PAPER[paper], 0, 255).astype(np.uint8)
     return darkness
 
 
-def raised(brightness: Levels) -> Levels:
+def raised(brightness: UInt8Image) -> UInt8Image:
     """How far each place of a small picture stands out of the ground right around it, as ink does: uint8.
 
     The ground is estimated by opening with a window of RAISED_WINDOW pixels, and subtracted.
@@ -201,7 +201,7 @@ def raised(brightness: Levels) -> Levels:
     return light - np.minimum(ground, light)
 
 
-def without_bands(brightness: Levels) -> Levels | None:
+def without_bands(brightness: UInt8Image) -> UInt8Image | None:
     """What departs from a ground in bands that differ as much as black and white, uint8; None where it has none.
 
     A digit across such bands is light on the dark ones and dark on the light ones. The ground is what both ends of a
@@ -210,7 +210,7 @@ def without_bands(brightness: Levels) -> Levels | None:
     for upright in (brightness, brightness.T):
         top, bottom = upright[0].astype(np.int16), upright[-1].astype(np.int16)
         if np.ptp(top) >= BAND_CONTRAST and np.abs(top - bottom).mean() < BAND_AGREEMENT:
-            departure: Levels = np.abs(upright - (top + bottom) // 2).astype(np.uint8)
+            departure: UInt8Image = np.abs(upright - (top + bottom) // 2).astype(np.uint8)
             return departure if upright is brightness else departure.T
     return None
 
@@ -219,7 +219,7 @@ def without_bands(brightness: Levels) -> Levels | None:
 _PER_PAPER = (255 / np.maximum(np.arange(256), DARKEST_PAPER)).astype(np.float32)
 
 
-def thumbnail(brightness: Levels) -> Levels:
+def thumbnail(brightness: UInt8Image) -> UInt8Image:
     """The same on a scale of PAPER_SIDE pixels on the longer side."""
     height, width = brightness.shape
     scale = PAPER_SIDE / max(height, width)
@@ -227,7 +227,7 @@ def thumbnail(brightness: Levels) -> Levels:
     return levels(Image.fromarray(brightness).resize(size, Image.Resampling.BOX))
 
 
-def _closed(brightness: Levels) -> Levels:
+def _closed(brightness: UInt8Image) -> UInt8Image:
     """Dark places that are narrower than the window filled with the light around them.
 
     Those that are not, shadows, get a pixel more all around: enlarged, the light would reach over their sharp edges.
@@ -249,7 +249,7 @@ def running_most(values: NDArray[Scalar], window: int) -> NDArray[Scalar]:
     return values
 
 
-def has_dark_ground(brightness: Levels, small: Levels) -> bool:
+def has_dark_ground(brightness: UInt8Image, small: UInt8Image) -> bool:
     """Whether the ink is lighter than the ground, told by the border and by the skew, which outweigh each other.
 
     The border: its median is the ground, and ink is what departs from it furthest. That fails in deep shadows, where
@@ -273,7 +273,7 @@ def has_dark_ground(brightness: Levels, small: Levels) -> bool:
     return bool(departure + SKEW_WEIGHT * skew > 0)
 
 
-def counts(values: Levels) -> NDArray[np.int64]:
+def counts(values: UInt8Image) -> NDArray[np.int64]:
     """How often each level occurs: (256,)."""
     return np.bincount(values.ravel(), minlength=256)
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from app.vision.components import components
 from app.vision.digit import otsu
-from app.vision.ink import Levels, counts
+from app.vision.ink import UInt8Image, counts
 
 # A sheet of paper on a table: it has this share of the picture, at most this share of the picture's border is as light
 # as it, it is this much lighter than the rest (of 255), and all but this much of it is empty.
@@ -35,7 +35,7 @@ def plate(inked: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     return None if is_nought else place
 
 
-def sheet(brightness: Levels, small: Levels) -> tuple[slice, slice] | None:
+def sheet(brightness: UInt8Image, small: UInt8Image) -> tuple[slice, slice] | None:
     """Rows and columns of a light sheet of paper that lies on something dark; None where there is none.
 
     Looked for on the thumbnail, in the light as it is: what is made of it beside its surroundings depends on its size.

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from app.vision.digit import SIDE
-from app.vision.ink import Levels
+from app.vision.ink import UInt8Image
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -24,7 +24,7 @@ _START = len(_BEGIN) + 8
 _OTHER = _START + 4 + len(_END)
 
 
-def plain_png(content: bytes) -> Levels | None:
+def plain_png(content: bytes) -> UInt8Image | None:
     """The pixels of a 28x28 grey PNG that has nothing but them, in one chunk, as most programs write it: uint8
     (28, 28), read-only. None for any other file, damaged ones too; see ``decode`` and ``ink`` for those.
 

@@ -1,20 +1,21 @@
 """The whole way from bytes to what the network reads."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import BlankImage
+from app.inference.rejection import RejectionReason
 from app.vision.decode import open_image
-from app.vision.digit import BLANK, BOX, GRAINIEST, SIDE, isolate, normalise
+from app.vision.digit import BOX, GRAINIEST, SIDE, isolate, normalise
 from app.vision.ink import (
     FAINTEST,
     WORKING_SIDE,
-    Grey,
-    Levels,
+    Float32Image,
+    UInt8Image,
     counts,
     decode,
     grey,
@@ -47,34 +48,32 @@ CLEAREST_GRAIN = 8
 # … and where it is not: ink that is nowhere this much (of 255) over its ground is the grain of empty paper.
 COARSEST_GRAIN = 40
 
-Doubt = Literal["blank", "several_digits"]
-
 Truths = NDArray[np.bool_]
 
 
-class Sight(NamedTuple):
+class PreprocessedImage(NamedTuple):
     """What can be seen on a picture.
 
     image: what the network reads, uint8 (28, 28), ground 0 and ink up to 255; empty where the picture is blank.
-    doubt: what speaks against its showing one digit; None where nothing does.
+    reason: why it is rejected before the network is asked; None where it is not.
     """
 
-    image: Levels
-    doubt: Doubt | None = None
+    image: UInt8Image
+    reason: RejectionReason | None = None
 
 
 _EMPTY = np.zeros((SIDE, SIDE), np.uint8)
 _EMPTY.flags.writeable = False  # many hold it
-_BLANK = Sight(_EMPTY, "blank")
+_BLANK = PreprocessedImage(_EMPTY, RejectionReason.BLANK)
 
 
-def read(content: bytes, max_pixels: int, media_type: str | None = None) -> Sight:
+def read(content: bytes, max_pixels: int, media_type: str | None = None) -> PreprocessedImage:
     """What can be seen on a picture, from its bytes. Raises an ImageError, but no BlankImage."""
     levels = plain_png(content)
     return read_image(open_image(content, max_pixels, media_type)) if levels is None else read_grey(levels)
 
 
-def read_image(image: Image.Image) -> Sight:
+def read_image(image: Image.Image) -> PreprocessedImage:
     """The same of an opened picture. Raises NotAnImage."""
     picture = decode(image)
     if picture.size == (SIDE, SIDE):
@@ -96,7 +95,7 @@ class _Found(NamedTuple):
     of the sheet or plate that it is on, or of the whole picture.
     """
 
-    ink: Grey
+    ink: Float32Image
     several: bool
     top: int
     left: int
@@ -104,19 +103,19 @@ class _Found(NamedTuple):
     right: int
 
 
-def _sight(found: _Found) -> Sight:
-    return Sight(normalise(found.ink), "several_digits" if found.several else None)
+def _sight(found: _Found) -> PreprocessedImage:
+    return PreprocessedImage(normalise(found.ink), RejectionReason.SEVERAL_DIGITS if found.several else None)
 
 
 def _find(view: Image.Image) -> _Found:
     """The digit that a picture shows. Raises BlankImage."""
     brightness = grey(view)
     if _is_blank(brightness):
-        raise BlankImage(BLANK)
+        raise BlankImage
     return _isolate(brightness)
 
 
-def _isolate(brightness: Levels, grainiest: float = GRAINIEST) -> _Found:
+def _isolate(brightness: UInt8Image, grainiest: float = GRAINIEST) -> _Found:
     """The same, of what is not blank. A digit on a sheet or a plate is looked for there alone."""
     small = thumbnail(brightness)
     place = sheet(brightness, small)
@@ -149,7 +148,7 @@ def _around(found: _Found, picture: Image.Image) -> Image.Image | None:
     return picture.crop((left, top, min(right, picture.width), min(bottom, picture.height)))
 
 
-def read_grey(brightness: NDArray[Any]) -> Sight:
+def read_grey(brightness: NDArray[Any]) -> PreprocessedImage:
     """What can be seen on float32 or uint8 (28, 28), 0 to 255: as on a grey picture of that size.
 
     One that lies as MNIST's do, on a dark ground, is left as it is.
@@ -157,7 +156,7 @@ def read_grey(brightness: NDArray[Any]) -> Sight:
     return _read_small(_rounded(brightness))
 
 
-def read_small(pictures: Sequence[NDArray[Any]]) -> list[Sight]:
+def read_small(pictures: Sequence[NDArray[Any]]) -> list[PreprocessedImage]:
     """The same of several, which takes less time than one by one."""
     if len({picture.dtype for picture in pictures}) > 1:
         pictures = [_rounded(picture) for picture in pictures]
@@ -165,15 +164,17 @@ def read_small(pictures: Sequence[NDArray[Any]]) -> list[Sight]:
     return [plain or read_grey(picture) for plain, picture in zip(found, pictures, strict=True)]
 
 
-def read_plain(brightness: NDArray[Any]) -> list[Sight | None]:
+def read_plain(brightness: NDArray[Any]) -> list[PreprocessedImage | None]:
     """The same of those among (n, 28, 28) that lie as MNIST's do, found together at a fraction of the time; None of the
     others, which are for ``read_grey``.
     """
     levels = _rounded(brightness)
-    return [Sight(one) if plain else None for one, plain in zip(levels, is_plain(levels).tolist(), strict=True)]
+    return [
+        PreprocessedImage(one) if plain else None for one, plain in zip(levels, is_plain(levels).tolist(), strict=True)
+    ]
 
 
-def is_plain(levels: Levels) -> Truths:
+def is_plain(levels: UInt8Image) -> Truths:
     """Which of (n, 28, 28) lie as MNIST's do, so that they are read as they are: (n,)."""
     return ~_is_blank(levels) & _has_dark_border(levels) & _is_placed(levels)
 
@@ -183,17 +184,17 @@ def stack(images: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(images).reshape(-1, SIDE, SIDE)
 
 
-def _rounded(brightness: NDArray[Any]) -> Levels:
-    levels: Levels = brightness if brightness.dtype == np.uint8 else np.rint(brightness).astype(np.uint8)
+def _rounded(brightness: NDArray[Any]) -> UInt8Image:
+    levels: UInt8Image = brightness if brightness.dtype == np.uint8 else np.rint(brightness).astype(np.uint8)
     return levels
 
 
-def _read_small(brightness: Levels) -> Sight:
+def _read_small(brightness: UInt8Image) -> PreprocessedImage:
     if _is_blank(brightness):
         return _BLANK
     on_dark = brightness if _has_dark_border(brightness) else without_bands(brightness)
     if on_dark is not None:  # whether there are several digits is for the network to tell
-        return Sight(on_dark if _is_placed(on_dark) else normalise(on_dark.astype(np.float32)))
+        return PreprocessedImage(on_dark if _is_placed(on_dark) else normalise(on_dark.astype(np.float32)))
     try:
         return _sight(_isolate(brightness, CLEAREST_GRAIN))
     except BlankImage:
@@ -202,26 +203,26 @@ def _read_small(brightness: Levels) -> Sight:
         return _stretched(raised(brightness))
 
 
-def _stretched(ink: Levels) -> Sight:
+def _stretched(ink: UInt8Image) -> PreprocessedImage:
     """All ink over its median, up to 255."""
     over = np.maximum(ink.astype(np.float32) - quantile(counts(ink), 0.5), 0)
     most = float(over.max())
-    return Sight(np.rint(over * (255 / most)).astype(np.uint8)) if most >= COARSEST_GRAIN else _BLANK
+    return PreprocessedImage(np.rint(over * (255 / most)).astype(np.uint8)) if most >= COARSEST_GRAIN else _BLANK
 
 
-def _is_blank(brightness: Levels) -> Truths:
+def _is_blank(brightness: UInt8Image) -> Truths:
     """(…, height, width) to (…)."""
     contrast = brightness.max(axis=(-2, -1)) - brightness.min(axis=(-2, -1))  # uint8, and never below 0
     return np.asarray(contrast < FAINTEST)
 
 
-def _has_dark_border(brightness: Levels) -> Truths:
+def _has_dark_border(brightness: UInt8Image) -> Truths:
     """Whether more than half of the border is as dark as MNIST's ground: (…, 28, 28) to (…)."""
     border = _in_a_row(brightness)[..., _BORDER]
     return np.asarray((border <= DARKEST_GROUND).sum(axis=-1) > len(_BORDER) // 2)
 
 
-def _is_placed(brightness: Levels) -> Truths:
+def _is_placed(brightness: UInt8Image) -> Truths:
     """Whether the ink is as large as MNIST's and in the middle, (…, 28, 28) to (…); or larger, so that there is more
     than a digit as MNIST has it, or one with noise around.
     """
@@ -236,7 +237,7 @@ def _is_placed(brightness: Levels) -> Truths:
     return placed
 
 
-def _in_a_row(brightness: Levels) -> Levels:
+def _in_a_row(brightness: UInt8Image) -> UInt8Image:
     return brightness.reshape(*brightness.shape[:-2], SIDE * SIDE)
 
 

@@ -49,8 +49,8 @@ class Network:
         }
         core = openvino.Core()
         graph = core.read_model(Path(os.environ["NETWORK"], "model.xml"))
-        scout = openvino.Model([graph.get_results()[-1]], graph.get_parameters())
-        compiled = core.compile_model(scout, "CPU", options)
+        first_stage = openvino.Model([graph.get_results()[-1]], graph.get_parameters())
+        compiled = core.compile_model(first_stage, "CPU", options)
         self._request = compiled.create_infer_request()
         for size in SIZES:
             self(np.zeros((size, 28, 28), np.uint8))

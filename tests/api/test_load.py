@@ -23,7 +23,7 @@ from app.inference.batcher import CONGESTED_RUNS
 from app.inference.engine import OpenVinoEngine
 from app.inference.ensemble import LARGE_BATCH_SIZES
 from app.settings import Settings
-from app.vision.read import Sight, read_image
+from app.vision.read import PreprocessedImage, read_image
 from tests import conftest
 from tests.api.test_bad_input import check
 from tests.api.test_predictions import RAW, pixels
@@ -146,7 +146,7 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(
             come.set()
         return open_image(content, *arguments)
 
-    def read(image: Image.Image) -> Sight:
+    def read(image: Image.Image) -> PreprocessedImage:
         order.append(image.width)
         if len(order) == 3:
             reading.set()
@@ -184,7 +184,7 @@ class SlowReading:
         self.count, self.go_on = 0, threading.Event()
         monkeypatch.setattr(predictions, "read_image", self)
 
-    def __call__(self, image: Image.Image) -> Sight:
+    def __call__(self, image: Image.Image) -> PreprocessedImage:
         self.count += 1
         if not self.go_on.is_set():
             time.sleep(0.02)  # a thousand of them take PATIENCE, nearly
@@ -245,7 +245,7 @@ def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.Monkey
         opened += 1
         return open_image(*arguments)
 
-    def read(image: Image.Image) -> Sight:
+    def read(image: Image.Image) -> PreprocessedImage:
         nonlocal decoded
         decoded += 1
         assert go_on.wait(PATIENCE)

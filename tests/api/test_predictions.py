@@ -14,10 +14,10 @@ from PIL import Image
 
 from app.inference.engine import Graph
 from app.inference.ensemble import load_cascade
+from app.registry import store
 from tests.conftest import SHIPPED
 from tests.samples import IMAGES, base64_of, draw, encode, handwritten
 from tests.support import SEVEN
-from training import versions
 
 DRAWN = {"seven.png": 7, "seven-28x28.png": 7, "three.jpg": 3, "five.webp": 5, "two.gif": 2}
 RAW = {"content-type": "application/octet-stream"}
@@ -180,7 +180,7 @@ def test_a_batch_of_bad_images_alone(client: httpx.Client) -> None:
 def test_probabilities_are_written_so_that_float32_comes_back(client: httpx.Client) -> None:
     text = client.post("/predict", files={"file": SEVEN}).text
     written = json.loads(text, parse_float=str)["probabilities"]
-    cascade = load_cascade(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=2)
+    cascade = load_cascade(Graph(store.verify(SHIPPED / str(store.current(SHIPPED)))), threads=2)
     expected = cascade.predict(np.array(pixels(), np.uint8)[None])[0]
     assert np.array_equal(np.array(written, np.float32), expected)
     assert all(len(number.partition("e")[0].replace(".", "").lstrip("0")) <= 9 for number in written)

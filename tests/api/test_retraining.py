@@ -76,7 +76,6 @@ def test_with_feedback_it_starts_from_the_version_that_serves(service: httpx.Cli
         (b'{"force": "no"}', "force"),
         (b'{"feedback_share": 1}', "feedback_share"),
         (b'{"start": "nowhere"}', "scratch"),
-        (b'{"recipe": "nonesuch"}', "two-conv"),
         (b'{"recipe": "default", "start": "current"}', "leave it out"),
     ],
 )
@@ -85,6 +84,14 @@ def test_what_cannot_be_asked_for(refusing: httpx.Client, body: bytes, word: str
     assert reply.status_code == 422
     assert word in reply.json()["detail"]
     assert refusing.get("/jobs").json() == {"jobs": []}
+
+
+def test_a_recipe_is_one_that_a_worker_knows(service: httpx.Client, jobs: Jobs) -> None:
+    jobs.announce("a worker", None, ["default", "quick"])
+    reply = service.post("/retrain", json={"recipe": "nonesuch"})
+    assert reply.status_code == 422
+    assert reply.json()["detail"] == "recipe: there is no recipe 'nonesuch'; there are: default, quick"
+    assert service.post("/retrain", json={"recipe": "quick"}).status_code == 202
 
 
 def test_the_same_key_at_once_is_one_job(service: httpx.Client) -> None:
@@ -203,13 +210,13 @@ def test_events_stream_to_the_end_and_go_on_where_they_broke_off(service: httpx.
         told = events(stream.iter_lines())
         assert next(told) == {"retry": "1000"}
         assert next(told)["event"] == "queued"
-        claim = jobs.claim()
-        assert claim is not None
+        lease = jobs.claim()
+        assert lease is not None
         assert next(told)["event"] == "running"
-        jobs.keep(claim, progress={"epoch": 1})
+        jobs.heartbeat(lease, progress={"epoch": 1})
         progress = next(told)
         assert (progress["event"], '"epoch":1' in progress["data"]) == ("progress", True)
-        jobs.finish(claim, JobStatus.REJECTED, reason="no better")
+        jobs.finish(lease, JobStatus.REJECTED, reason="no better")
         assert next(told)["event"] == "rejected"
         assert list(told) == []  # the stream ends with the job
     rest = service.get("/jobs/1/events", headers={"Last-Event-ID": progress["id"]})

@@ -11,34 +11,34 @@ import httpx
 import pytest
 
 from app.main import create_app
+from app.registry import store
 from app.services import services_of
 from app.settings import Settings
 from tests import versions as made
 from tests.api.test_bad_input import check, raw_reply
 from tests.conftest import SHIPPED, Start
 from tests.support import PATIENCE, SEVEN, metric
-from training import versions
 
 
 def test_models_lists_every_version_and_which_serves(client: httpx.Client) -> None:
     models = client.get("/models").json()["models"]
-    assert [model["version"] for model in models] == versions.numbers(SHIPPED)
-    assert [model["version"] for model in models if model["serving"]] == [versions.current(SHIPPED)]
+    assert [model["version"] for model in models] == store.numbers(SHIPPED)
+    assert [model["version"] for model in models if model["serving"]] == [store.current(SHIPPED)]
     assert models[0]["name"] == "digits"
     assert client.get("/models").json()["fault"] is None
 
 
 def test_a_version_shows_its_card(client: httpx.Client) -> None:
-    number = versions.current(SHIPPED)
+    number = store.current(SHIPPED)
     model = client.get(f"/models/{number}").json()
     assert model["serving"] is True
-    assert model["card"]["files"] == versions.card_of(SHIPPED / str(number)).files
+    assert model["card"]["files"] == store.read_manifest(SHIPPED / str(number)).files
     assert model["recipe"] == model["card"]["recipe"]["name"]
 
 
 def test_figures_are_listed_and_long_lists_are_in_the_card(tmp_path: Path, start_server: Start) -> None:
     models = made.shipped(tmp_path / "digits")
-    number = versions.current(models)
+    number = store.current(models)
     short = {"images": 2, "correct": 1, "accuracy": 0.5, "nll": 0.7, "brier": 0.4, "ece": 0.1, "accepted": 0.5}
     long = {
         "precision": [0.5, *[None] * 9],
@@ -64,7 +64,7 @@ def test_versions_that_do_not_exist(client: httpx.Client) -> None:
 def test_health(client: httpx.Client) -> None:
     assert client.get("/health/live").json() == {"status": "alive"}
     ready = client.get("/health/ready").json()
-    assert ready == {"status": "ready", "model": {"name": "digits", "version": versions.current(SHIPPED)}}
+    assert ready == {"status": "ready", "model": {"name": "digits", "version": store.current(SHIPPED)}}
 
 
 async def ready_before_and_after_sigterm(state: Path) -> list[httpx.Response]:
@@ -131,7 +131,7 @@ def test_metrics_count_requests_latencies_and_batches(client: httpx.Client) -> N
     assert reply.headers["content-type"].startswith("text/plain")
     # Runs: one for the lone digit, two for the batch, of 64 and of 6.
     assert [metric(reply.text, name) - metric(before, name) for name in names] == [1, 1, 1, 2, 3, 71]
-    assert metric(reply.text, 'digits_model_version{name="digits"}') == versions.current(SHIPPED)
+    assert metric(reply.text, 'digits_model_version{name="digits"}') == store.current(SHIPPED)
 
 
 def test_the_log_has_one_json_line_a_request(start_server: Start) -> None:
@@ -147,10 +147,10 @@ def test_the_log_has_one_json_line_a_request(start_server: Start) -> None:
     requests = {line["request_id"]: line for line in server.lines() if line["message"] == "request"}
     line = requests["mine-1"]
     assert (line["method"], line["path"], line["status"]) == ("POST", "/predict", 200)
-    assert line["version"] == versions.current(SHIPPED)
+    assert line["version"] == store.current(SHIPPED)
     assert line["duration_ms"] > 0
     assert requests[other.headers["x-request-id"]]["status"] == 404
-    assert requests[other.headers["x-request-id"]]["version"] == versions.current(SHIPPED)
+    assert requests[other.headers["x-request-id"]]["version"] == store.current(SHIPPED)
     line = requests[refused.headers["x-request-id"]]
     assert (line["method"], line["path"], line["status"]) == ("-", "-", 400)
     line = requests["mine-2"]

@@ -21,11 +21,11 @@ from app.inference.ensemble import (
     load_version,
     views,
 )
+from app.registry import store
+from app.registry.store import FIRST_NETWORK_OUTPUT, FIRST_STAGE_OUTPUT
 from tests import versions as made
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
-from training import versions
-from training.versions import FIRST_OUTPUT, SCOUT_OUTPUT
 
 
 class Constant:
@@ -80,7 +80,7 @@ def ambiguous(count: int) -> Images:
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED))))
+    return Graph(store.verify(SHIPPED / str(store.current(SHIPPED))))
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +126,14 @@ def test_an_answer_stands_at_the_threshold_and_below_the_least_confidence() -> N
 
 def test_a_card_says_how_confident_the_first_stage_must_be(tmp_path: Path, graph: Graph) -> None:
     models = made.shipped(tmp_path / "models")
-    folder = models / str(versions.current(models))
+    folder = models / str(store.current(models))
     images = digits(16, 0)
     small, network = (
-        OpenVinoEngine(graph, 1, output=output).predict(images) for output in (SCOUT_OUTPUT, FIRST_OUTPUT)
+        OpenVinoEngine(graph, 1, output=output).predict(images) for output in (FIRST_STAGE_OUTPUT, FIRST_NETWORK_OUTPUT)
     )
     answers = []
     for sure in (0.0, 1.01, None):
-        made.describe(folder, sure=sure, second_look=0.0)
+        made.describe(folder, cascade_threshold=sure, tta_threshold=0.0)
         _, cascade = load_version(folder, threads=1)
         assert cascade.is_fast == (sure is not None)
         assert cascade.stages[0].max_batch_size == (16 if sure is None else max(LARGE_BATCH_SIZES))
@@ -147,33 +147,33 @@ def test_a_card_says_how_confident_the_first_stage_must_be(tmp_path: Path, graph
 def test_the_shipped_first_stage_decides_most_digits_as_the_network_would(graph: Graph) -> None:
     images = digits(300, 1)
     small, network = (
-        OpenVinoEngine(graph, 1, output=output).predict(images) for output in (SCOUT_OUTPUT, FIRST_OUTPUT)
+        OpenVinoEngine(graph, 1, output=output).predict(images) for output in (FIRST_STAGE_OUTPUT, FIRST_NETWORK_OUTPUT)
     )
-    assert graph.card.sure is not None
-    decided = small.max(axis=1) >= graph.card.sure
+    assert graph.manifest.cascade_threshold is not None
+    decided = small.max(axis=1) >= graph.manifest.cascade_threshold
     assert decided.mean() > 0.5
     assert np.array_equal(small[decided].argmax(axis=1), network[decided].argmax(axis=1))
 
 
 def test_the_shipped_version_has_three_stages(graph: Graph) -> None:
     cascade = load_cascade(graph, threads=1)
-    card = graph.card
+    manifest = graph.manifest
     assert cascade.is_fast
-    assert [stage.threshold for stage in cascade.stages] == [card.sure, card.second_look, 0.0]
+    assert [stage.threshold for stage in cascade.stages] == [manifest.cascade_threshold, manifest.tta_threshold, 0.0]
     assert [stage.min_confidence for stage in cascade.stages] == [0.0, MIN_TTA_CONFIDENCE, 0.0]
 
 
 def test_a_card_says_whether_there_is_test_time_augmentation(tmp_path: Path, whole: OpenVinoEngine) -> None:
     models = made.shipped(tmp_path / "models")
-    folder = models / str(versions.current(models))
+    folder = models / str(store.current(models))
     images = ambiguous(20)
     answers = []
     for threshold in (None, 0.85):
-        made.describe(folder, second_look=threshold, sure=None)
-        card, cascade = load_version(folder, threads=1)
-        assert card.second_look == threshold
+        made.describe(folder, tta_threshold=threshold, cascade_threshold=None)
+        manifest, cascade = load_version(folder, threads=1)
+        assert manifest.tta_threshold == threshold
         answers.append(cascade.predict(images))
-    first = OpenVinoEngine(Graph(versions.verify(folder)), threads=1, output=FIRST_OUTPUT)
+    first = OpenVinoEngine(Graph(store.verify(folder)), threads=1, output=FIRST_NETWORK_OUTPUT)
     confidence = first.predict(images).max(axis=1)
     undecided = (confidence < 0.85) & (confidence >= MIN_TTA_CONFIDENCE)
     assert 0 < undecided.sum() < 20
@@ -185,9 +185,9 @@ def test_a_card_says_whether_there_is_test_time_augmentation(tmp_path: Path, who
 
 def test_a_version_that_is_not_sound_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     models = made.shipped(tmp_path / "models")
-    folder = models / str(versions.current(models))
-    (folder / versions.WEIGHTS).write_bytes(b"")
-    with pytest.raises(ModelError, match=rf"{versions.WEIGHTS}: "):
+    folder = models / str(store.current(models))
+    (folder / store.WEIGHTS).write_bytes(b"")
+    with pytest.raises(ModelError, match=rf"{store.WEIGHTS}: "):
         load_version(folder, threads=1)
 
 

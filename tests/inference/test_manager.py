@@ -12,10 +12,10 @@ import pytest
 from app.errors import ModelError, Overloaded, VersionNotFound, VersionUnusable
 from app.inference import manager
 from app.inference.manager import LoadError, ModelManager
+from app.registry import store
 from tests.samples import handwritten
 from tests.support import PATIENCE, wait_for
 from tests.versions import add, answer, describe, point, shipped
-from training import versions
 
 IMAGE = handwritten(7, np.random.default_rng(0))
 
@@ -76,7 +76,7 @@ def inference_threads() -> set[threading.Thread]:
 def without_fast_stage(models: Path) -> None:
     """Let every run of both versions go through the thread."""
     for number in (1, 2):
-        describe(models / str(number), version=number, sure=None)
+        describe(models / str(number), version=number, cascade_threshold=None)
 
 
 @pytest.mark.parametrize("is_fast", [True, False], ids=["on the loop", "in the thread"])
@@ -89,9 +89,9 @@ def test_a_request_keeps_the_version_that_it_took(models: Path, is_fast: bool) -
     async def scenario(service: ModelManager) -> None:
         old = service.model
         point(models, "2\n")
-        await until(lambda: service.model.card.version == 2)
+        await until(lambda: service.model.manifest.version == 2)
         # Long after the exchange, and called for the first time.
-        assert old.card.version == 1
+        assert old.manifest.version == 1
         assert np.allclose((await old.batcher.submit(IMAGE[None]))[0], answers[0], atol=1e-5)
         assert np.allclose((await service.model.batcher.submit(IMAGE[None]))[0], answers[1], atol=1e-5)
 
@@ -155,7 +155,7 @@ def test_batches_swaps_and_failures_are_counted(models: Path) -> None:
         assert counts.served == [1, 2]
         await service.model.batcher.submit(IMAGE[None])
         assert counts.batches == 2
-        (models / "1" / versions.WEIGHTS).write_bytes(b"")
+        (models / "1" / store.WEIGHTS).write_bytes(b"")
         with pytest.raises(VersionUnusable):
             await service.activate(1)
         assert counts.failures == 1
@@ -177,10 +177,10 @@ def test_no_more_images_wait_for_the_model_than_may(models: Path) -> None:
 
 def test_a_first_version_that_does_not_load_is_an_error(models: Path) -> None:
     counts = Counts()
-    (models / "1" / versions.WEIGHTS).write_bytes(b"")
+    (models / "1" / store.WEIGHTS).write_bytes(b"")
     with pytest.raises(ModelError, match=r"1/model\.bin: "):
         ModelManager(models, 1, counts)
-    (models / versions.CURRENT).unlink()
+    (models / store.CURRENT).unlink()
     with pytest.raises(ModelError, match="CURRENT"):
         ModelManager(models, 1, counts)
     assert counts.failures == 2
@@ -205,11 +205,11 @@ def test_a_load_error_is_logged_once_and_tried_again(models: Path, monkeypatch: 
         monkeypatch.setattr(manager, "load_version", load)
         point(models, "2\n")
         await until(lambda: counts.failures >= 3)
-        assert service.model.card.version == 1
+        assert service.model.manifest.version == 1
         assert service.load_error == LoadError(2, "the disk is full")
         assert counts.is_behind
         refuse = False
-        await until(lambda: service.model.card.version == 2)
+        await until(lambda: service.model.manifest.version == 2)
         assert service.load_error is None
         assert not counts.is_behind
 
@@ -236,7 +236,7 @@ def test_the_manager_goes_on_following_current_whatever_goes_wrong(
         point(models, "1\n")
         await until(lambda: service.load_error is None)
         point(models, "2\n")
-        await until(lambda: service.model.card.version == 2)
+        await until(lambda: service.model.manifest.version == 2)
 
     watched(models, counts, scenario)
 
@@ -258,18 +258,18 @@ def test_the_event_loop_goes_on_while_a_version_loads(models: Path, monkeypatch:
         for _ in range(10):
             assert (await model.batcher.submit(IMAGE[None])).shape == (1, 10)
         go.set()
-        await until(lambda: service.model.card.version == 2)
+        await until(lambda: service.model.manifest.version == 2)
 
     watched(models, Counts(), scenario)
 
 
 def test_a_version_that_is_not_sound_leaves_current_alone(models: Path) -> None:
     async def scenario(service: ModelManager) -> None:
-        (models / "2" / versions.WEIGHTS).write_bytes(b"")
+        (models / "2" / store.WEIGHTS).write_bytes(b"")
         with pytest.raises(VersionUnusable, match=r"^2/model\.bin: "):
             await service.activate(2)
-        assert versions.current(models) == 1
-        assert service.model.card.version == 1
+        assert store.current(models) == 1
+        assert service.model.manifest.version == 1
 
     watched(models, Counts(), scenario)
 
@@ -278,7 +278,7 @@ def test_a_version_that_is_not_there_cannot_be_activated(models: Path) -> None:
     async def scenario(service: ModelManager) -> None:
         with pytest.raises(VersionNotFound, match="there is no version 7; there are: 1, 2"):
             await service.activate(7)
-        assert versions.current(models) == 1
+        assert store.current(models) == 1
 
     watched(models, Counts(), scenario)
 
@@ -292,7 +292,7 @@ def test_current_that_names_no_version_is_a_load_error(models: Path) -> None:
         assert service.load_error
         assert service.load_error.version is None
         assert service.load_error.reason.startswith("CURRENT")
-        assert service.model.card.version == 1
+        assert service.model.manifest.version == 1
         assert counts.is_behind
         point(models, "1\n")
         await until(lambda: service.load_error is None)
@@ -302,13 +302,13 @@ def test_current_that_names_no_version_is_a_load_error(models: Path) -> None:
 
 
 def test_files_that_change_while_they_are_loaded_are_not_served(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = versions.verify
+    plain = store.verify
 
-    def verify(path: Path) -> versions.Version:
+    def verify(path: Path) -> store.Version:
         version = plain(path)
-        (path / versions.WEIGHTS).write_bytes((models / "2" / versions.WEIGHTS).read_bytes())
+        (path / store.WEIGHTS).write_bytes((models / "2" / store.WEIGHTS).read_bytes())
         return version
 
-    monkeypatch.setattr(versions, "verify", verify)
+    monkeypatch.setattr(store, "verify", verify)
     with pytest.raises(ModelError, match=r"1/model\.bin"):
         ModelManager(models, 1, Counts())

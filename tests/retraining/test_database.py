@@ -108,9 +108,9 @@ def test_a_number_that_is_none_is_kept_as_null(base: Database) -> None:
     """A loss may end there; PostgreSQL takes no NaN in JSON."""
     jobs = Jobs(base, 60)
     number = jobs.submit(Request("scratch"), {}, None, 10).id
-    claim = jobs.claim()
-    assert claim is not None
-    jobs.keep(claim, progress={"loss": math.nan, "accuracy": math.inf})
+    lease = jobs.claim()
+    assert lease is not None
+    jobs.heartbeat(lease, progress={"loss": math.nan, "accuracy": math.inf})
     assert jobs.get(number).progress == {"loss": None, "accuracy": None}
 
 

@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from app import database
 from app.database import Database
 from app.errors import DatabaseUnavailable, IdempotencyKeyReused, JobNotFound, JobOver, QueueFull
-from app.retraining.jobs import MOST_ATTEMPTS, MOVES, ClaimLost, Job, Jobs, JobStatus, Request
+from app.retraining.jobs import MOST_ATTEMPTS, MOVES, Job, Jobs, JobStatus, LeaseLost, Request
 
 SCRATCH = Request("scratch")
 
@@ -70,11 +70,11 @@ def test_a_database_of_a_newer_release_is_refused(base: Database, database_url: 
 def test_jobs_are_worked_off_in_order_one_at_a_time(jobs: Jobs) -> None:
     numbers = [submit(jobs).id for _ in range(3)]
     for number in numbers:
-        claim = jobs.claim()
-        assert claim is not None
-        assert claim.job.id == number
+        lease = jobs.claim()
+        assert lease is not None
+        assert lease.job.id == number
         assert jobs.claim() is None
-        jobs.finish(claim, JobStatus.REJECTED, reason="no better")
+        jobs.finish(lease, JobStatus.REJECTED, reason="no better")
     assert jobs.claim() is None
     assert [job.id for job in jobs.newest(2, None)] == numbers[:0:-1]
     assert [job.id for job in jobs.newest(2, before=numbers[1])] == numbers[:1]
@@ -95,18 +95,18 @@ def test_ten_workers_and_twenty_jobs_each_run_once(database_url: str) -> None:
         own = Database(database_url)
         jobs = Jobs(own, 60)
         while not enough.is_set():
-            claim = jobs.claim()
-            if claim is None:
+            lease = jobs.claim()
+            if lease is None:
                 enough.wait(0.005)
                 continue
             with guard:
-                taken[claim.job.id] += 1
+                taken[lease.job.id] += 1
                 together += 1
                 most_together = max(most_together, together)
-            jobs.keep(claim, step=1)
+            jobs.heartbeat(lease, step=1)
             with guard:
                 together -= 1
-            jobs.finish(claim, JobStatus.PUBLISHED, version=2)
+            jobs.finish(lease, JobStatus.PUBLISHED, version=2)
         own.close()
 
     workers = [threading.Thread(target=work) for _ in range(10)]
@@ -155,25 +155,25 @@ def test_a_job_whose_worker_is_gone_is_taken_again_and_the_old_one_may_do_nothin
     assert second is not None
     assert (second.job.id, second.job.attempts) == (number, 2)
     for call in (
-        lambda: jobs.keep(first),
+        lambda: jobs.heartbeat(first),
         lambda: jobs.release(first),
         lambda: jobs.interrupt(first, "late"),
         lambda: jobs.finish(first, JobStatus.PUBLISHED, version=9),
     ):
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             call()
     jobs.finish(second, JobStatus.PUBLISHED, version=2)
     assert jobs.get(number).version == 2
-    with pytest.raises(ClaimLost):
+    with pytest.raises(LeaseLost):
         jobs.finish(second, JobStatus.PUBLISHED, version=3)
 
 
 def test_a_job_that_never_gets_on_fails_with_the_reason(jobs: Jobs, hasty: Jobs) -> None:
     number = submit(jobs).id
     for attempt in range(MOST_ATTEMPTS):
-        claim = hasty.claim()
-        assert claim is not None
-        assert claim.job.attempts == attempt + 1
+        lease = hasty.claim()
+        assert lease is not None
+        assert lease.job.attempts == attempt + 1
     assert hasty.claim() is None
     job = jobs.get(number)
     assert job.status is JobStatus.FAILED
@@ -186,18 +186,18 @@ def test_steps_forward_give_new_attempts(jobs: Jobs, hasty: Jobs) -> None:
     """A machine that is restarted every night still gets a long training done."""
     number = submit(jobs).id
     for step in range(1, 3 * MOST_ATTEMPTS):
-        claim = hasty.claim()
-        assert claim is not None, jobs.get(number)
-        assert claim.job.id == number
-        hasty.keep(claim, step=step)
+        lease = hasty.claim()
+        assert lease is not None, jobs.get(number)
+        assert lease.job.id == number
+        hasty.heartbeat(lease, step=step)
 
 
 def test_an_accident_is_tried_again_twice(jobs: Jobs) -> None:
     number = submit(jobs).id
     for _ in range(MOST_ATTEMPTS):
-        claim = jobs.claim()
-        assert claim is not None
-        jobs.interrupt(claim, "training ended with signal 9")
+        lease = jobs.claim()
+        assert lease is not None
+        jobs.interrupt(lease, "training ended with signal 9")
     job = jobs.get(number)
     assert job.status is JobStatus.FAILED
     assert "signal 9" in (job.reason or "")
@@ -206,10 +206,10 @@ def test_an_accident_is_tried_again_twice(jobs: Jobs) -> None:
 def test_a_released_job_comes_next_and_no_attempt_is_counted(jobs: Jobs) -> None:
     first, _ = submit(jobs).id, submit(jobs).id
     for _ in range(2 * MOST_ATTEMPTS):
-        claim = jobs.claim()
-        assert claim is not None
-        assert (claim.job.id, claim.job.attempts) == (first, 1)
-        jobs.release(claim)
+        lease = jobs.claim()
+        assert lease is not None
+        assert (lease.job.id, lease.job.attempts) == (first, 1)
+        jobs.release(lease)
 
 
 def test_cancelling(jobs: Jobs, hasty: Jobs) -> None:
@@ -218,12 +218,12 @@ def test_cancelling(jobs: Jobs, hasty: Jobs) -> None:
     with pytest.raises(JobOver, match="cancelled"):
         jobs.cancel(waiting)
     running = submit(jobs).id
-    claim = jobs.claim()
-    assert claim is not None
-    assert not jobs.keep(claim)
+    lease = jobs.claim()
+    assert lease is not None
+    assert not jobs.heartbeat(lease)
     assert jobs.cancel(running).status is JobStatus.RUNNING
-    assert jobs.keep(claim)
-    jobs.finish(claim, JobStatus.CANCELLED)
+    assert jobs.heartbeat(lease)
+    jobs.finish(lease, JobStatus.CANCELLED)
     assert jobs.get(running).status is JobStatus.CANCELLED
     left_alone = submit(jobs).id
     assert hasty.claim()
@@ -234,10 +234,10 @@ def test_cancelling(jobs: Jobs, hasty: Jobs) -> None:
 
 def test_a_cancelled_job_is_not_taken_again(jobs: Jobs, hasty: Jobs) -> None:
     number = submit(jobs).id
-    claim = jobs.claim()
-    assert claim is not None
+    lease = jobs.claim()
+    assert lease is not None
     jobs.cancel(number)
-    hasty.keep(claim)  # its last sign of life
+    hasty.heartbeat(lease)  # its last sign of life
     assert jobs.claim() is None
     assert jobs.get(number).status is JobStatus.CANCELLED
 
@@ -245,10 +245,10 @@ def test_a_cancelled_job_is_not_taken_again(jobs: Jobs, hasty: Jobs) -> None:
 def test_what_may_be_published_is_not_called_off_without_a_look(jobs: Jobs, hasty: Jobs) -> None:
     """Its worker died between the verdict and the end: only the next one can see whether the version is there."""
     number = submit(jobs).id
-    claim = hasty.claim()
-    assert claim is not None
+    lease = hasty.claim()
+    assert lease is not None
     verdict = {"publish": True, "reason": "better"}
-    assert not hasty.keep(claim, verdict=verdict)
+    assert not hasty.heartbeat(lease, verdict=verdict)
     assert jobs.cancel(number).status is JobStatus.RUNNING
     second = jobs.claim()
     assert second is not None
@@ -258,20 +258,20 @@ def test_what_may_be_published_is_not_called_off_without_a_look(jobs: Jobs, hast
 
 def test_a_verdict_comes_too_late_for_a_job_that_was_called_off(jobs: Jobs) -> None:
     number = submit(jobs).id
-    claim = jobs.claim()
-    assert claim is not None
+    lease = jobs.claim()
+    assert lease is not None
     jobs.cancel(number)
-    assert jobs.keep(claim, verdict={"publish": True})
+    assert jobs.heartbeat(lease, verdict={"publish": True})
     assert jobs.get(number).verdict is None
 
 
 def test_a_long_story_is_told_in_parts(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.retraining.jobs.MOST_EVENTS", 2)
     number = submit(jobs).id
-    claim = jobs.claim()
-    assert claim is not None
-    jobs.keep(claim, event="measuring")
-    jobs.finish(claim, JobStatus.REJECTED)
+    lease = jobs.claim()
+    assert lease is not None
+    jobs.heartbeat(lease, event="measuring")
+    jobs.finish(lease, JobStatus.REJECTED)
     told, last, over = [], 0, False
     while not over:
         found, over = jobs.events_after(number, last)
@@ -284,15 +284,15 @@ def test_a_long_story_is_told_in_parts(jobs: Jobs, monkeypatch: pytest.MonkeyPat
 def test_events_tell_the_whole_story_from_any_place(jobs: Jobs) -> None:
     number = submit(jobs).id
     other = submit(jobs).id
-    claim = jobs.claim()
-    assert claim is not None
-    jobs.keep(claim, progress={"epoch": 1})
-    jobs.keep(claim, progress={"epoch": 1})  # nothing new, so nothing to tell
-    jobs.keep(claim, event="measuring")
+    lease = jobs.claim()
+    assert lease is not None
+    jobs.heartbeat(lease, progress={"epoch": 1})
+    jobs.heartbeat(lease, progress={"epoch": 1})  # nothing new, so nothing to tell
+    jobs.heartbeat(lease, event="measuring")
     found, over = jobs.events_after(number, 0)
     assert [event.kind for event in found] == ["queued", "running", "progress", "measuring"]
     assert not over
-    jobs.finish(claim, JobStatus.PUBLISHED, reason="better", version=2, verdict={"publish": True})
+    jobs.finish(lease, JobStatus.PUBLISHED, reason="better", version=2, verdict={"publish": True})
     rest, over = jobs.events_after(number, found[-1].id)
     assert [(event.kind, event.data["version"]) for event in rest] == [("published", 2)]
     assert over

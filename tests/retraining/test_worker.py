@@ -13,12 +13,12 @@ import pytest
 
 from app.database import Database
 from app.errors import DatabaseUnavailable
+from app.registry import store
 from app.retraining import worker
-from app.retraining.jobs import Claim, Jobs, JobStatus, Request
+from app.retraining.jobs import Jobs, JobStatus, Lease, Request
 from app.retraining.worker import Worker
 from app.settings import Settings
 from tests.versions import add, point, shipped
-from training import versions
 
 BETTER = {"images": 100, "candidate": 99, "current": 90, "only_candidate": 9, "only_current": 0}
 EQUAL = {"images": 100, "candidate": 99, "current": 99, "only_candidate": 0, "only_current": 0}
@@ -37,16 +37,16 @@ class Played(Worker):
         self.commands: list[list[str]] = []
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def _train(self, claim: Claim, arguments: list[str]) -> list[str]:
+    def _train(self, lease: Lease, arguments: list[str]) -> list[str]:
         self.commands.append(arguments)
         if arguments[0] == "fit":
             candidate = Path(arguments[arguments.index("--run") + 1], "candidate")
             shutil.copytree(self._settings.models / "1", candidate, dirs_exist_ok=True)
-            card = versions.card_of(candidate)
-            (candidate / versions.CARD).write_text(dataclasses.replace(card, version=0).to_json())
+            manifest = store.read_manifest(candidate)
+            (candidate / store.MANIFEST).write_text(dataclasses.replace(manifest, version=0).to_json())
             return []
         self.meanwhile()
-        same = versions.card_of(Path(arguments[2])).job == claim.job.id
+        same = store.read_manifest(Path(arguments[2])).job == lease.job.id
         return [json.dumps({"mnist": (EQUAL if same else BETTER) | NLL, "feedback": None})]
 
 
@@ -65,29 +65,29 @@ def played(settings: Settings, base: Database) -> Played:
     return Played(settings, base)
 
 
-def take(jobs: Jobs, **wanted: object) -> Claim:
+def take(jobs: Jobs, **wanted: object) -> Lease:
     jobs.submit(Request(**{"start": "scratch"} | wanted), {}, None, 10)  # type: ignore[arg-type]
-    claim = jobs.claim()
-    assert claim is not None
-    return claim
+    lease = jobs.claim()
+    assert lease is not None
+    return lease
 
 
-def again(base: Database) -> Claim:
+def again(base: Database) -> Lease:
     """The claim of the worker that comes after one that is gone."""
     with base.writing() as connection:
         connection.exec_driver_sql("UPDATE jobs SET lease = 0")
-    claim = Jobs(base, 60).claim()
-    assert claim is not None
-    return claim
+    lease = Jobs(base, 60).claim()
+    assert lease is not None
+    return lease
 
 
 def test_a_job(played: Played, jobs: Jobs, settings: Settings) -> None:
-    claim = take(jobs)
-    played._work(claim)
-    job = jobs.get(claim.job.id)
+    lease = take(jobs)
+    played._work(lease)
+    job = jobs.get(lease.job.id)
     assert (job.status, job.version) == (JobStatus.PUBLISHED, 2)
-    assert versions.card_of(settings.models / "2").verdict == job.verdict
-    assert versions.current(settings.models) == 2
+    assert store.read_manifest(settings.models / "2").verdict == job.verdict
+    assert store.current(settings.models) == 2
     assert not (settings.state / "runs" / "1").exists()
 
 
@@ -95,10 +95,10 @@ def test_a_worker_that_trains_for_long_is_known_to_be_able(
     played: Played, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "ANNOUNCE_SECONDS", 0)
-    claim = take(jobs)
+    lease = take(jobs)
     jobs.announce("another", "there is no training data")
     assert jobs.problem_of_workers()
-    played._keep(claim)
+    played._heartbeat(lease)
     assert jobs.problem_of_workers() is None
 
 
@@ -123,46 +123,46 @@ def test_killed_between_publishing_and_saying_so(
     played: Played, jobs: Jobs, base: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
     """Judged again, the candidate would be compared with itself, and rejected though it serves."""
-    claim, real = take(jobs), getattr(versions, after)
+    lease, real = take(jobs), getattr(store, after)
 
     def killed(*arguments: object) -> None:
         real(*arguments)
         raise Killed
 
-    monkeypatch.setattr(versions, after, killed)
+    monkeypatch.setattr(store, after, killed)
     with pytest.raises(Killed):
-        played._work(claim)
-    monkeypatch.setattr(versions, after, real)
+        played._work(lease)
+    monkeypatch.setattr(store, after, real)
     if after == "activate":  # also on another machine, which has nothing of the run
         shutil.rmtree(settings.state)
-    jobs.cancel(claim.job.id)  # too late
+    jobs.cancel(lease.job.id)  # too late
     played.commands.clear()
     played._work(again(base))
-    job = jobs.get(claim.job.id)
+    job = jobs.get(lease.job.id)
     assert (job.status, job.version) == (JobStatus.PUBLISHED, 2)
     assert played.commands == []
-    assert versions.numbers(settings.models) == [1, 2]
-    assert versions.current(settings.models) == 2
+    assert store.numbers(settings.models) == [1, 2]
+    assert store.current(settings.models) == 2
 
 
 def test_called_off_before_it_was_published_by_a_worker_that_is_gone(
     played: Played, jobs: Jobs, base: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, real = take(jobs), versions.publish
+    lease, real = take(jobs), store.publish
 
     def killed(*arguments: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(versions, "publish", killed)
+    monkeypatch.setattr(store, "publish", killed)
     with pytest.raises(Killed):
-        played._work(claim)
-    monkeypatch.setattr(versions, "publish", real)
+        played._work(lease)
+    monkeypatch.setattr(store, "publish", real)
     with base.writing() as connection:
         connection.exec_driver_sql("UPDATE jobs SET lease = 0")
-    assert jobs.cancel(claim.job.id).status is JobStatus.RUNNING
+    assert jobs.cancel(lease.job.id).status is JobStatus.RUNNING
     played._work(again(base))
-    assert jobs.get(claim.job.id).status is JobStatus.CANCELLED
-    assert versions.numbers(settings.models) == [1]
+    assert jobs.get(lease.job.id).status is JobStatus.CANCELLED
+    assert store.numbers(settings.models) == [1]
 
 
 def test_another_version_that_serves_meanwhile_must_be_beaten_too(
@@ -198,22 +198,22 @@ def test_reasons_name_no_folders_of_this_machine(
     def full(path: Path, folder: Path) -> int:
         raise OSError(28, "No space left on device", str(folder / ".incoming-\udcff"))
 
-    monkeypatch.setattr(versions, "publish", full)
-    claim = take(jobs)
-    played._work(claim)
-    job = jobs.get(claim.job.id)
+    monkeypatch.setattr(store, "publish", full)
+    lease = take(jobs)
+    played._work(lease)
+    job = jobs.get(lease.job.id)
     assert (job.status, job.reason) == (JobStatus.FAILED, ".incoming-?: no space left on device")
     monkeypatch.setattr(played, "_train", lambda *_: (_ for _ in ()).throw(worker.Refused(f"{settings.data}/x: \0bad")))
-    claim = take(jobs)
-    played._work(claim)
-    assert jobs.get(claim.job.id).reason == "x: bad"
+    lease = take(jobs)
+    played._work(lease)
+    assert jobs.get(lease.job.id).reason == "x: bad"
 
 
 def test_what_failed_makes_room_before_it_is_written_down(
     played: Played, jobs: Jobs, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database may be on the disk that the job has filled."""
-    claim, finish = take(jobs), Jobs.finish
+    lease, finish = take(jobs), Jobs.finish
 
     def full(self: Jobs, *arguments: object, **told: object) -> None:
         if (settings.state / "runs" / "1").exists():
@@ -222,23 +222,25 @@ def test_what_failed_makes_room_before_it_is_written_down(
 
     monkeypatch.setattr(Jobs, "finish", full)
     monkeypatch.setattr(played, "_train", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    played._work(claim)
-    assert jobs.get(claim.job.id).status is JobStatus.FAILED
+    played._work(lease)
+    assert jobs.get(lease.job.id).status is JobStatus.FAILED
 
 
 def test_a_training_that_ends_on_a_full_disk_is_not_tried_again(
     settings: Settings, base: Database, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could not even say why; its checkpoints are what fills the disk."""
-    monkeypatch.setattr(worker, "tethered", lambda command: [sys.executable, "-c", "raise SystemExit(1)"])
-    claim = take(jobs)
-    Worker(settings, base)._work(claim)
-    assert jobs.get(claim.job.id).status is JobStatus.QUEUED
+    monkeypatch.setattr(
+        worker, "with_parent_death_signal", lambda command: [sys.executable, "-c", "raise SystemExit(1)"]
+    )
+    lease = take(jobs)
+    Worker(settings, base)._work(lease)
+    assert jobs.get(lease.job.id).status is JobStatus.QUEUED
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     again = jobs.claim()
     assert again is not None
     Worker(settings, base)._work(again)
-    job = jobs.get(claim.job.id)
+    job = jobs.get(lease.job.id)
     assert job.status is JobStatus.FAILED
     assert "no room left" in (job.reason or "")
     assert not (settings.state / "runs" / "1").exists()
@@ -248,7 +250,7 @@ def test_what_the_database_took_in_without_saying_so_leaves_no_folder(
     played: Played, jobs: Jobs, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection broke after the commit: the second attempt finds that the job has ended."""
-    claim, finish, broken = take(jobs), Jobs.finish, []
+    lease, finish, broken = take(jobs), Jobs.finish, []
 
     def breaking(self: Jobs, *arguments: object, **told: object) -> None:
         finish(self, *arguments, **told)  # type: ignore[arg-type]
@@ -257,8 +259,8 @@ def test_what_the_database_took_in_without_saying_so_leaves_no_folder(
             raise DatabaseUnavailable("server closed the connection")
 
     monkeypatch.setattr(Jobs, "finish", breaking)
-    played._work(claim)
-    assert jobs.get(claim.job.id).status is JobStatus.PUBLISHED
+    played._work(lease)
+    assert jobs.get(lease.job.id).status is JobStatus.PUBLISHED
     assert not (settings.state / "runs" / "1").exists()
 
 
@@ -266,17 +268,17 @@ def test_the_version_to_start_from_is_not_forgotten_while_the_database_is_away(
     played: Played, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run cannot be gone on with from another."""
-    claim, keep, away = take(jobs, start="current"), Jobs.keep, []
+    lease, heartbeat, away = take(jobs, start="current"), Jobs.heartbeat, []
 
     def breaking(self: Jobs, *arguments: object, **told: object) -> bool:
         if "parent" in told and not away:
             away.append(True)
             raise DatabaseUnavailable("away")
-        return keep(self, *arguments, **told)  # type: ignore[arg-type]
+        return heartbeat(self, *arguments, **told)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Jobs, "keep", breaking)
-    played._work(claim)
-    assert jobs.get(claim.job.id).parent == 1
+    monkeypatch.setattr(Jobs, "heartbeat", breaking)
+    played._work(lease)
+    assert jobs.get(lease.job.id).parent == 1
 
 
 def test_settings_that_are_wrong_are_told_without_their_values(

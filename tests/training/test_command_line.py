@@ -19,9 +19,9 @@ from unittest import mock
 import pytest
 from PIL import Image
 
+from app.registry import store
 from tests.conftest import ROOT
 from tests.samples import write_idx
-from training import versions
 from training.__main__ import main
 
 # Downloads are sent to a port where nobody listens.
@@ -94,13 +94,13 @@ def trained(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_fit_publishes_a_whole_version(trained: Path, small_data: Path) -> None:
-    version = versions.verify(trained / "models/digits/1")
-    card = version.card
-    assert card.recipe is not None
-    assert (card.recipe["name"], card.recipe["epochs"], card.seed) == ("quick", EPOCHS, 0)
-    assert card.metrics["validation"].images == 100
-    assert set(card.data) == {"train", "validation"}
-    assert versions.current(trained / "models/digits") == 1
+    version = store.verify(trained / "models/digits/1")
+    manifest = version.manifest
+    assert manifest.recipe is not None
+    assert (manifest.recipe["name"], manifest.recipe["epochs"], manifest.seed) == ("quick", EPOCHS, 0)
+    assert manifest.metrics["validation"].images == 100
+    assert set(manifest.data) == {"train", "validation"}
+    assert store.current(trained / "models/digits") == 1
     for picture in ("curves.png", "confusion.png", "mistakes.png"):
         with Image.open(version.path / "report" / picture) as image:
             assert min(image.size) > 100
@@ -111,7 +111,7 @@ def test_fit_publishes_a_whole_version(trained: Path, small_data: Path) -> None:
 
 def test_a_finished_run_is_not_published_twice(trained: Path, small_data: Path) -> None:
     assert "--fresh" in run_here(trained, *fit(small_data), status=2)
-    assert versions.numbers(trained / "models/digits") == [1]
+    assert store.numbers(trained / "models/digits") == [1]
 
 
 def test_evaluate_measures_the_same_again(trained: Path, small_data: Path) -> None:
@@ -139,8 +139,8 @@ def test_export_and_activate(trained: Path, small_data: Path, tmp_path: Path) ->
     assert "not measured" in output
     assert "version 1 still serves" in output
     run_here(trained, "activate", "2", "--models", "other/digits")
-    assert versions.current(trained / "other/digits") == 2
-    assert versions.card_of(trained / "other/digits/2").metrics == {}
+    assert store.current(trained / "other/digits") == 2
+    assert store.read_manifest(trained / "other/digits/2").metrics == {}
 
 
 def test_kill_in_the_middle_and_start_again(trained: Path, small_data: Path, tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_kill_in_the_middle_and_start_again(trained: Path, small_data: Path, tmp
     output = run_here(tmp_path, *fit(small_data))
     assert f"epoch 1/{EPOCHS}" not in output
     assert f"epoch {EPOCHS}/{EPOCHS}" in output
-    reference, resumed = (versions.card_of(folder / "models/digits/1") for folder in (trained, tmp_path))
+    reference, resumed = (store.read_manifest(folder / "models/digits/1") for folder in (trained, tmp_path))
     assert resumed.metrics == reference.metrics
-    assert resumed.files[versions.WEIGHTS] == reference.files[versions.WEIGHTS]
+    assert resumed.files[store.WEIGHTS] == reference.files[store.WEIGHTS]
 
 
 def test_evaluate_tells_when_figures_do_not_compare(trained: Path, tmp_path: Path) -> None:
@@ -235,11 +235,11 @@ def test_a_version_that_does_not_start_is_named(trained: Path, small_data: Path,
     """Right digests, but a graph of another network: the service refuses, and its reason is passed on."""
     shutil.copytree(trained / "models", tmp_path / "models")
     version = tmp_path / "models/digits/1"
-    card = json.loads((version / "card.json").read_text())
-    graph = (version / "model.xml").read_text().replace(card["files"]["model.keras"], "0" * 64)
+    manifest = json.loads((version / "card.json").read_text())
+    graph = (version / "model.xml").read_text().replace(manifest["files"]["model.keras"], "0" * 64)
     (version / "model.xml").write_text(graph)
-    card["files"]["model.xml"] = versions.digest(version / "model.xml")
-    (version / "card.json").write_text(json.dumps(card))
+    manifest["files"]["model.xml"] = store.digest(version / "model.xml")
+    (version / "card.json").write_text(json.dumps(manifest))
     output = run(tmp_path, "evaluate", "1", "--data", small_data, "--no-verify", status=2)
     assert "made from another model.keras" in output.splitlines()[-1]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.registry.manifest import Metrics
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
-from training import nodigits
-from training.card import Metrics
+from training import ood
 from training.corruptions import CORRUPTIONS, corrupt, table
 from training.data import Digits, Split
 from training.evaluate import Service, serving
@@ -155,19 +155,19 @@ def test_a_table_has_mean_and_worst() -> None:
     ]
 
 
-@pytest.mark.parametrize("group", nodigits.GROUPS)
+@pytest.mark.parametrize("group", ood.GROUPS)
 def test_pictures_without_a_digit_are_many_and_always_the_same(group: str) -> None:
-    pictures = nodigits.make(group, 30)
+    pictures = ood.make(group, 30)
     assert {picture.shape for picture in pictures} == {(28, 28), (112, 112), (280, 280)}
     assert len({picture.tobytes() for picture in pictures}) == 30
-    again = nodigits.make(group, 30)
+    again = ood.make(group, 30)
     assert all((one == other).all() for one, other in zip(pictures, again, strict=True))
-    others = nodigits.make(group, 30, seed=1)
+    others = ood.make(group, 30, seed=1)
     assert any((one != other).any() for one, other in zip(pictures, others, strict=True))
 
 
 def test_blank_pages_are_blank_and_the_others_are_not() -> None:
-    spread = {group: [float(picture.std()) for picture in nodigits.make(group, 60)] for group in nodigits.GROUPS}
+    spread = {group: [float(picture.std()) for picture in ood.make(group, 60)] for group in ood.GROUPS}
     assert max(spread["blank"]) < 15
     assert 15 < sum(deviation == 0 for deviation in spread["blank"]) < 45
     assert min(itertools.chain(spread["noise"], spread["textures"])) > 12

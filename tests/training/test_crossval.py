@@ -18,14 +18,14 @@ def digits(small_data: Path) -> Digits:
     return data.load(small_data, verify=False)
 
 
-SHORT = dataclasses.replace(recipes.find("dense-512"), epochs=2, batch=32)
+SHORT = dataclasses.replace(recipes.find("dense-512"), epochs=2, batch_size=32)
 
 
 def test_every_fold_begins_with_a_network_of_its_own(digits: Digits, tmp_path: Path) -> None:
     """On labels without any meaning nobody can do better than chance, unless the fold was learned before."""
     random = np.random.default_rng(99)
     noise = Split(digits.train.images[:80], random.integers(0, 10, 80).astype(np.uint8))
-    recipe = dataclasses.replace(SHORT, epochs=6, batch=4)
+    recipe = dataclasses.replace(SHORT, epochs=6, batch_size=4)
     honest = list(crossval(recipe, noise, 2, tmp_path / "honest", seed=0))
     leaking = list(crossval(recipe, noise, 2, tmp_path / "leaking", seed=0, reuse_network=True))
     assert [fold.number for fold in honest] == [1, 2]

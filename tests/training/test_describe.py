@@ -27,8 +27,8 @@ def test_the_figures_of_the_articles() -> None:
 
 def test_multiply_adds_of_a_convolution_by_hand() -> None:
     row = describe(recipes.find("default"))[1]
-    assert row.multiply_adds == 10 * 10 * 3 * 3 * 32 * 64
-    assert sum(row.multiply_adds for row in describe(recipes.find("default"))) < 10_000_000
+    assert row.macs == 10 * 10 * 3 * 3 * 32 * 64
+    assert sum(row.macs for row in describe(recipes.find("default"))) < 10_000_000
 
 
 @pytest.mark.parametrize("name", ["default", "seven-conv", "two-conv"])
@@ -59,7 +59,7 @@ def test_the_table_has_a_line_a_layer() -> None:
     lines = table(recipe).splitlines()
     after = 1 + 1 + len(recipe.layers) + 1
     assert lines[after].startswith("2 such networks are trained: 474,196 parameters")
-    assert len(lines) == after + 1 + 1 + 1 + len(recipe.scout) + 1
+    assert len(lines) == after + 1 + 1 + 1 + len(recipe.first_stage) + 1
     assert lines[after + 1].startswith("a scout goes before them")
     assert lines[-1].split()[1] == "49,690"
     assert "networks" not in table(recipes.find("quick"))

@@ -7,8 +7,9 @@ import pytest
 
 from app.inference.engine import Graph
 from app.inference.ensemble import Cascade, load_cascade
+from app.registry import store
 from tests.conftest import SHIPPED
-from training import drawing, versions
+from training import drawing
 from training.data import Split
 
 # What Americans write too, which any network trained on MNIST knows.
@@ -23,7 +24,7 @@ def drawn() -> Split:
 
 @pytest.fixture(scope="module")
 def cascade() -> Cascade:
-    return load_cascade(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
+    return load_cascade(Graph(store.verify(SHIPPED / str(store.current(SHIPPED)))), threads=1)
 
 
 def test_a_seed_gives_the_same_bytes_again(drawn: Split) -> None:

@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
+from app.registry import store
+from app.registry.manifest import Manifest
 from tests.conftest import SHIPPED
 from tests.samples import handwritten, write_idx
 from tests.training.test_command_line import run
-from training import candidate, versions
-from training.card import Card
+from training import candidate
 from training.data import Split
 from training.evaluate import Evaluation, Service, listens, png
-from training.pictures import Answer
+from training.image_folder import Answer
 
 
 def evaluation(labels: list[int], digits: list[int], confidence: list[float]) -> Evaluation:
@@ -73,8 +74,8 @@ def test_who_is_as_right_as_sure_is_calibrated() -> None:
 
 def test_a_card_keeps_the_figures() -> None:
     metrics = evaluation([3, 8], [3, -1], [0.9, 0.1]).metrics()
-    card = Card(created="", parameters=1, files={}, libraries={}, metrics={"test": metrics})
-    assert Card.from_json(card.to_json()).metrics["test"] == metrics
+    manifest = Manifest(created="", parameters=1, files={}, libraries={}, metrics={"test": metrics})
+    assert Manifest.from_json(manifest.to_json()).metrics["test"] == metrics
 
 
 def replying(reply: object, status: int = 200) -> Service:
@@ -123,8 +124,8 @@ def test_a_grey_image_is_sent_as_it_is() -> None:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Split]:
     """A copy of the shipped version without its figures, measured anew on ten drawn digits."""
     folder = shutil.copytree(SHIPPED / "1", tmp_path_factory.mktemp("models") / "1")
-    card = versions.card_of(folder)
-    (folder / versions.CARD).write_text(dataclasses.replace(card, metrics={}).to_json())
+    manifest = store.read_manifest(folder)
+    (folder / store.MANIFEST).write_text(dataclasses.replace(manifest, metrics={}).to_json())
     random = np.random.default_rng(0)
     split = Split(np.stack([handwritten(digit, random) for digit in range(10)]), np.arange(10, dtype=np.uint8))
     candidate.measure(folder, {"test": split})
@@ -133,7 +134,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Split]:
 
 def test_a_candidate_has_all_figures_and_their_pictures(measured: tuple[Path, Split]) -> None:
     folder, _ = measured
-    told = json.loads((folder / versions.CARD).read_text())["metrics"]["test"]
+    told = json.loads((folder / store.MANIFEST).read_text())["metrics"]["test"]
     assert told["images"] == 10
     assert None not in told.values()
     for name in ("confusion.png", "reliability.png", "mistakes.png"):
@@ -147,7 +148,7 @@ def test_the_command_says_how_sure_and_how_well_corrupted(tmp_path: Path) -> Non
     output = run(tmp_path, "evaluate", "1", *arguments, "--corruptions", "--scenes")
     assert "version 1 on test: " in output
     assert ", ece 0." in output
-    told = versions.card_of(SHIPPED / "1").metrics["test"]
+    told = store.read_manifest(SHIPPED / "1").metrics["test"]
     assert f"{told.correct:,} right, nll {told.nll:.4f}, on other images" in output
     corrupted, on_paper = output.split("| scene | ")
     rows = [line for line in corrupted.splitlines() if line.startswith("| ")]

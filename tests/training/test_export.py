@@ -10,7 +10,8 @@ import openvino
 import pytest
 
 from app.inference.engine import Graph, OpenVinoEngine
-from training import export, quantise, recipes, versions
+from app.registry import store
+from training import export, quantise, recipes
 from training.errors import TrainingError
 from training.network import build, join
 from training.recipes import Conv, Dense, Flatten, Layer, Softmax
@@ -33,15 +34,15 @@ def save(model: keras.Model, tmp_path: Path) -> Path:
 def test_shapes_and_ranges(tmp_path: Path, shape: tuple[int, ...], pixels: str) -> None:
     keras.utils.set_random_seed(1)
     model = network(shape)
-    adopted = export.adopt(save(model, tmp_path), pixels)
+    imported = export.import_keras(save(model, tmp_path), pixels)
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1)).astype(np.uint8)
     low, high = (float(end) for end in pixels.split(".."))
     scaled = (low + images / 255 * (high - low)).reshape(5, *shape).astype("float32")
-    assert np.asarray(adopted(images)) == pytest.approx(np.asarray(model(scaled)), abs=1e-4)
+    assert np.asarray(imported(images)) == pytest.approx(np.asarray(model(scaled)), abs=1e-4)
     if pixels == "0..1":  # the range makes no difference to the files, each of which takes seconds to write
-        card = export.stage(adopted, tmp_path / "staged")
-        assert versions.verify(tmp_path / "staged").card == card
-        assert card.recipe is None
+        manifest = export.stage(imported, tmp_path / "staged")
+        assert store.verify(tmp_path / "staged").manifest == manifest
+        assert manifest.recipe is None
 
 
 def test_a_trained_optimiser_stays_behind(tmp_path: Path) -> None:
@@ -49,9 +50,9 @@ def test_a_trained_optimiser_stays_behind(tmp_path: Path) -> None:
     model.compile("adam", "categorical_crossentropy")
     model.fit(np.zeros((4, 28, 28, 1)), np.eye(10)[:4], verbose=0)
     path = save(model, tmp_path)
-    export.stage(export.adopt(path, "0..1"), tmp_path / "staged")
+    export.stage(export.import_keras(path, "0..1"), tmp_path / "staged")
     # Adam keeps two float32 for each of 7,850 weights.
-    assert (tmp_path / "staged" / versions.KERAS).stat().st_size < path.stat().st_size - 50_000
+    assert (tmp_path / "staged" / store.KERAS).stat().st_size < path.stat().st_size - 50_000
 
 
 @pytest.mark.parametrize(
@@ -69,21 +70,21 @@ def test_what_cannot_be_served(
 ) -> None:
     path = save(network(shape, units, activation), tmp_path)
     with pytest.raises(TrainingError, match=words):
-        export.stage(export.adopt(path), tmp_path / "staged")
+        export.stage(export.import_keras(path), tmp_path / "staged")
 
 
 def test_a_network_that_learned_nothing(tmp_path: Path) -> None:
     model = network()
     model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])
     with pytest.raises(TrainingError, match="not learned"):
-        export.stage(export.adopt(save(model, tmp_path)), tmp_path / "staged")
+        export.stage(export.import_keras(save(model, tmp_path)), tmp_path / "staged")
 
 
 def test_two_inputs(tmp_path: Path) -> None:
     one, two = keras.Input((784,)), keras.Input((784,))
     output = keras.layers.Dense(10, "softmax")(keras.layers.Add()([one, two]))
     with pytest.raises(TrainingError, match="2 inputs"):
-        export.adopt(save(keras.Model([one, two], output), tmp_path))
+        export.import_keras(save(keras.Model([one, two], output), tmp_path))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:keras")
@@ -94,17 +95,17 @@ def test_code_inside_a_file_is_not_run(tmp_path: Path) -> None:
     os.rmdir(marker)
     path = save(keras.Model(image, output), tmp_path)
     with pytest.raises(TrainingError, match=r"cannot be|not a Keras file"):
-        export.adopt(path)
+        export.import_keras(path)
     assert not os.path.exists(marker)
 
 
 def test_what_is_no_keras_file(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not a file"):
-        export.adopt(tmp_path / "nothing.keras")
+        export.import_keras(tmp_path / "nothing.keras")
     for name in ("hello.keras", "hello.h5", "hello.txt"):
         (tmp_path / name).write_text("hello")
         with pytest.raises(TrainingError, match=name):
-            export.adopt(tmp_path / name)
+            export.import_keras(tmp_path / name)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -116,9 +117,9 @@ def test_a_network_trained_in_mixed_precision_serves_in_float32(
     x = keras.layers.Conv2D(4, 3, strides=3, activation="relu", dtype=policy)(image)
     x = keras.layers.Dense(10, dtype=policy)(keras.layers.Flatten(dtype=policy)(x))
     model = keras.Model(image, keras.layers.Softmax(dtype=softmax or policy)(x))
-    adopted = export.adopt(save(model, tmp_path), "0..1")
-    export.stage(adopted, tmp_path / "staged")
-    assert all(layer.compute_dtype == "float32" for layer in adopted.layers[-1].layers if layer.weights)
+    imported = export.import_keras(save(model, tmp_path), "0..1")
+    export.stage(imported, tmp_path / "staged")
+    assert all(layer.compute_dtype == "float32" for layer in imported.layers[-1].layers if layer.weights)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
@@ -126,23 +127,23 @@ def test_whole_numbers_cannot_be_scaled(tmp_path: Path, dtype: str) -> None:
     image = keras.Input((784,), dtype=dtype)
     x = keras.layers.Rescaling(1 / 255)(image)
     path = save(keras.Model(image, keras.layers.Dense(10, "softmax")(x)), tmp_path)
-    export.stage(export.adopt(path), tmp_path / "staged")
+    export.stage(export.import_keras(path), tmp_path / "staged")
     with pytest.raises(TrainingError, match="whole numbers"):
-        export.adopt(path, "0..1")
+        export.import_keras(path, "0..1")
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 def test_a_network_that_was_never_built(tmp_path: Path) -> None:
     path = save(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]), tmp_path)
     with pytest.raises(TrainingError, match="build the network"):
-        export.adopt(path)
+        export.import_keras(path)
 
 
 def test_outputs_by_name(tmp_path: Path) -> None:
     image = keras.Input((784,))
     path = save(keras.Model(image, {"digit": keras.layers.Dense(10, "softmax")(image)}), tmp_path)
     with pytest.raises(TrainingError, match="single"):
-        export.adopt(path)
+        export.import_keras(path)
 
 
 def test_an_operation_that_the_runtime_lacks_is_named(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_an_operation_that_the_runtime_lacks_is_named(tmp_path: Path) -> None:
     x = keras.layers.LSTM(4)(image)
     path = save(keras.Model(image, keras.layers.Dense(10, "softmax")(x)), tmp_path)
     with pytest.raises(TrainingError, match="No conversion rule found for operations"):
-        export.stage(export.adopt(path), tmp_path / "staged")
+        export.stage(export.import_keras(path), tmp_path / "staged")
 
 
 def pair(layers: tuple[Layer, ...] | None = None) -> tuple[keras.Model, list[keras.Model]]:
@@ -177,41 +178,43 @@ def test_the_first_of_several_members_can_be_asked_alone(
     tmp_path: Path, layers: tuple[Layer, ...] | None, rounded: bool
 ) -> None:
     joined, members = pair(layers)
-    export.stage(joined, tmp_path / "staged", second_look=0.85)
-    version = versions.verify(tmp_path / "staged")
+    export.stage(joined, tmp_path / "staged", tta_threshold=0.85)
+    version = store.verify(tmp_path / "staged")
     images = export.check_images(20)
     whole, first = (np.asarray(network(images[..., None])) for network in (joined, members[0]))
     assert np.abs(whole - first).max() > 1e-3
     assert OpenVinoEngine(Graph(version), threads=1).predict(images) == pytest.approx(whole, abs=1e-5)
-    alone = OpenVinoEngine(Graph(version), threads=1, output=versions.FIRST_OUTPUT).predict(images)
+    alone = OpenVinoEngine(Graph(version), threads=1, output=store.FIRST_NETWORK_OUTPUT).predict(images)
     assert alone == pytest.approx(first, abs=5e-3)  # it is in 8 bits
     assert (np.abs(alone - first).max() > 1e-5) == rounded
 
 
 def test_a_scout_is_a_file_of_its_own_and_an_output_of_the_graph(tmp_path: Path) -> None:
     joined, (first, _) = pair()
-    scout = build(recipes.find("quick"), name="scout")
-    scout.set_weights(first.get_weights())
-    card = export.stage(joined, tmp_path / "staged", scout=scout, second_look=0.85, sure=0.98)
-    assert card.parameters == joined.count_params() + scout.count_params()
-    version = versions.verify(tmp_path / "staged")
+    first_stage = build(recipes.find("quick"), name="first_stage")
+    first_stage.set_weights(first.get_weights())
+    manifest = export.stage(
+        joined, tmp_path / "staged", first_stage=first_stage, tta_threshold=0.85, cascade_threshold=0.98
+    )
+    assert manifest.parameters == joined.count_params() + first_stage.count_params()
+    version = store.verify(tmp_path / "staged")
     images = export.check_images(20)
-    read = np.asarray(keras.saving.load_model(version.path / versions.SCOUT)(images[..., None]))
-    assert read == pytest.approx(np.asarray(scout(images[..., None])), abs=1e-6)
+    read = np.asarray(keras.saving.load_model(version.path / store.FIRST_STAGE)(images[..., None]))
+    assert read == pytest.approx(np.asarray(first_stage(images[..., None])), abs=1e-6)
     answers = [
         OpenVinoEngine(Graph(version), threads=1, output=output).predict(images)
-        for output in (versions.FIRST_OUTPUT, versions.SCOUT_OUTPUT)
+        for output in (store.FIRST_NETWORK_OUTPUT, store.FIRST_STAGE_OUTPUT)
     ]
     assert np.array_equal(*answers)  # it is the first member's twin
     assert answers[1] == pytest.approx(read, abs=5e-3)
-    (version.path / versions.SCOUT).write_bytes(b"another")
-    with pytest.raises(versions.VersionError, match=r"scout\.keras"):
-        versions.verify(version.path)
+    (version.path / store.FIRST_STAGE).write_bytes(b"another")
+    with pytest.raises(store.VersionError, match=r"first_stage\.keras"):
+        store.verify(version.path)
 
 
 def test_where_none_is_asked_alone_the_graph_has_none(tmp_path: Path) -> None:
     export.stage(pair()[0], tmp_path / "staged")
-    assert len(openvino.Core().read_model(tmp_path / "staged" / versions.GRAPH).outputs) == 1
+    assert len(openvino.Core().read_model(tmp_path / "staged" / store.GRAPH).outputs) == 1
 
 
 def test_a_network_that_8_bits_are_too_few_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,11 +222,11 @@ def test_a_network_that_8_bits_are_too_few_for(tmp_path: Path, monkeypatch: pyte
     joined, _ = pair()
     joined.set_weights([array * 3 for array in joined.get_weights()])
     with pytest.raises(TrainingError, match="in 8 bits the first network differs by 0"):
-        export.stage(joined, tmp_path / "staged", second_look=0.85)
+        export.stage(joined, tmp_path / "staged", tta_threshold=0.85)
 
 
 def test_a_pair_that_gives_no_numbers(tmp_path: Path) -> None:
     joined, _ = pair()
     joined.set_weights([np.full_like(array, np.nan) for array in joined.get_weights()])
     with pytest.raises(TrainingError, match="not finite"):
-        export.stage(joined, tmp_path / "staged", second_look=0.85)
+        export.stage(joined, tmp_path / "staged", tta_threshold=0.85)

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.registry import store
+from app.registry.manifest import Manifest
+from app.retraining.progress import Progress
 from tests.training.test_command_line import main_here, run, run_here
 from tests.training.test_feedback import write_archive
-from training import candidate, data, feedback, recipes, versions
-from training.card import Card
+from training import candidate, data, feedback, recipes
 from training.data import Digits
 from training.errors import TrainingError
 from training.evaluate import serving
-from training.progress import Progress
 from training.recipes import Dense, Flatten, Softmax
 
 IMAGES = 100
@@ -64,25 +65,25 @@ def call(folder: Path, arguments: list[str]) -> tuple[str, str]:
     return output.getvalue(), errors.getvalue()
 
 
-def changed(folder: Path, card: Card) -> None:
-    (folder / versions.CARD).write_text(card.to_json())
+def changed(folder: Path, manifest: Manifest) -> None:
+    (folder / store.MANIFEST).write_text(manifest.to_json())
 
 
 def test_a_scout_learns_on_with_its_network(digits: Digits, tmp_path: Path) -> None:
     layers = (Flatten(), Dense(10), Softmax())
-    recipe = dataclasses.replace(recipes.find("dense-512"), epochs=1, scout=layers, sure=0.9)
+    recipe = dataclasses.replace(recipes.find("dense-512"), epochs=1, first_stage=layers, cascade_threshold=0.9)
     known: dict[str, Any] = {"final": False, "seed": 0, "precision": "float32", "report": lambda progress: None}
-    parent = versions.verify(candidate.produce(recipe, digits, tmp_path / "parent", **known))
-    assert parent.card.sure == 0.9
-    assert recipes.from_dict(parent.card.recipe or {}) == recipe
+    parent = store.verify(candidate.produce(recipe, digits, tmp_path / "parent", **known))
+    assert parent.manifest.cascade_threshold == 0.9
+    assert recipes.from_dict(parent.manifest.recipe or {}) == recipe
 
-    def scout(path: Path) -> list[NDArray[np.float32]]:
-        weights: list[NDArray[np.float32]] = keras.saving.load_model(path / versions.SCOUT).get_weights()
+    def first_stage(path: Path) -> list[NDArray[np.float32]]:
+        weights: list[NDArray[np.float32]] = keras.saving.load_model(path / store.FIRST_STAGE).get_weights()
         return weights
 
-    on = dataclasses.replace(recipe, optimiser=recipes.Optimiser("SGD", rate=1e-5))
+    on = dataclasses.replace(recipe, optimiser=recipes.Optimiser("SGD", learning_rate=1e-5))
     made = candidate.produce(on, digits, tmp_path / "on", start=parent, **known)
-    moved = max(np.abs(a - b).max() for a, b in zip(scout(made), scout(parent.path), strict=True))
+    moved = max(np.abs(a - b).max() for a, b in zip(first_stage(made), first_stage(parent.path), strict=True))
     assert 0 < moved < 1e-4  # it began where its parent's had ended
 
 
@@ -92,28 +93,28 @@ def test_a_staged_candidate_and_what_its_card_says(folder: Path, small_data: Pat
     assert [step.epoch for step in steps if step.epoch_ended] == [1, 2]
     assert steps[-1].batches == 2  # 100 of MNIST and 43 corrections, in batches of 128
     made = folder / errors.splitlines()[-1]
-    card = versions.verify(made).card
-    assert card.version == 0
-    assert card.parent == 1
-    assert card.epochs == 2
-    assert card.recipe is not None
-    assert card.recipe["optimiser"]["rate"] == recipes.FINE_TUNING_RATE
+    manifest = store.verify(made).manifest
+    assert manifest.version == 0
+    assert manifest.parent == 1
+    assert manifest.epochs == 2
+    assert manifest.recipe is not None
+    assert manifest.recipe["optimiser"]["learning_rate"] == recipes.FINE_TUNING_RATE
     learned, validation = digits.held_out()
     given = feedback.load(folder / "feedback.zip")
     mixed = feedback.mix(learned, given.train, share=0.3, images=IMAGES, seed=0)
-    assert card.data == {
+    assert manifest.data == {
         "train": mixed.digest(),
         "validation": validation.digest(),
         "feedback": given.held_back.digest(),
     }
-    assert {name: metrics.images for name, metrics in card.metrics.items()} == {"validation": 100, "feedback": 10}
+    assert {name: metrics.images for name, metrics in manifest.metrics.items()} == {"validation": 100, "feedback": 10}
     with serving(made) as service:
-        assert service.read(given.held_back).metrics() == card.metrics["feedback"]
-    assert versions.numbers(folder / "models/digits") == [1]
+        assert service.read(given.held_back).metrics() == manifest.metrics["feedback"]
+    assert store.numbers(folder / "models/digits") == [1]
 
     again, errors = call(folder, fine_tuning(small_data, "--stage", "--progress", "json"))
     assert again == ""
-    assert versions.verify(folder / errors.splitlines()[-1]).card == card
+    assert store.verify(folder / errors.splitlines()[-1]).manifest == manifest
 
 
 def test_what_the_parent_learned_is_no_validation(folder: Path, small_data: Path, tmp_path: Path) -> None:
@@ -121,14 +122,14 @@ def test_what_the_parent_learned_is_no_validation(folder: Path, small_data: Path
         (tmp_path / name).symlink_to(folder / name)
     own = tmp_path / "own"
     shutil.copytree(folder / "models/digits/1", own / "1")
-    card = versions.card_of(own / "1")
-    changed(own / "1", dataclasses.replace(card, data={"train": "all", "test": "0"}))
+    manifest = store.read_manifest(own / "1")
+    changed(own / "1", dataclasses.replace(manifest, data={"train": "all", "test": "0"}))
     arguments = [*fine_tuning(small_data, "--models", "own"), "--start", "own/1"]
     output, _ = call(tmp_path, arguments)
     assert "published as version 2" in output
     assert "validation:" not in output
     assert "own/1 has learned the images held out" in output
-    made = versions.card_of(own / "2")
+    made = store.read_manifest(own / "2")
     assert (made.parent, set(made.data), set(made.metrics)) == (1, {"train", "feedback"}, {"feedback"})
     assert "val_loss" in (own / "2/report/history.csv").read_text()  # to watch by, as the progress shows it
     # And so on through the generations.
@@ -177,17 +178,17 @@ def test_comparing_counts_what_only_one_reads(folder: Path, small_data: Path, di
 def test_from_scratch_with_feedback(folder: Path, small_data: Path, digits: Digits) -> None:
     arguments = ["fit", "hello-dense", "--epochs", "1", "--feedback", "feedback.zip", "--feedback-share", "0.5"]
     output, _ = call(folder, [*arguments, "--stage", *known_data(small_data)])
-    card = versions.card_of(folder / output.splitlines()[-1])
+    manifest = store.read_manifest(folder / output.splitlines()[-1])
     given = feedback.load(folder / "feedback.zip")
     mixed = feedback.mix(digits.held_out()[0], given.train, share=0.5, images=None, seed=0)
     assert len(mixed) == 1000
-    assert card.data["train"] == mixed.digest()
-    assert card.parent is None
-    assert set(card.metrics) == {"validation", "feedback"}
+    assert manifest.data["train"] == mixed.digest()
+    assert manifest.parent is None
+    assert set(manifest.metrics) == {"validation", "feedback"}
 
 
 @pytest.mark.parametrize(
-    ("card", "words"),
+    ("manifest", "words"),
     [
         ({"recipe": None}, "made elsewhere.*train from scratch"),
         ({"recipe": {"name": "old", "layers": [{"kind": "Capsule"}]}}, "Capsule.*train from scratch"),
@@ -196,11 +197,11 @@ def test_from_scratch_with_feedback(folder: Path, small_data: Path, digits: Digi
     ],
 )
 def test_versions_that_cannot_be_trained_further(
-    folder: Path, small_data: Path, tmp_path: Path, card: dict[str, Any], words: str
+    folder: Path, small_data: Path, tmp_path: Path, manifest: dict[str, Any], words: str
 ) -> None:
     version = tmp_path / "staged"
     shutil.copytree(folder / "models/digits/1", version)
-    changed(version, dataclasses.replace(versions.card_of(version), **card))
+    changed(version, dataclasses.replace(store.read_manifest(version), **manifest))
     output = run_here(tmp_path, "fit", "--start", "staged", *known_data(small_data), "--epochs", "1", status=2)
     assert np.all([word in output.splitlines()[-1] for word in words.split(".*")])
 

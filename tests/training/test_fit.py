@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app.retraining.progress import Progress
 from training import data, recipes
 from training.data import Digits
 from training.errors import TrainingError
 from training.fit import Trained, fit
-from training.progress import Progress
 from training.recipes import Augmentation, Conv, Dense, Dropout, Flatten, MaxPool, Optimiser, Recipe, Softmax
 
 TINY = Recipe(
     name="tiny",
     summary="for tests",
     layers=(Conv(16, stride=2, batch_norm=True), MaxPool(2), Flatten(), Dropout(0.1), Dense(10), Softmax()),
-    optimiser=Optimiser("SGD", rate=0.05, schedule="cosine", warmup=0.1, momentum=0.9),
-    batch=16,
+    optimiser=Optimiser("SGD", learning_rate=0.05, schedule="cosine", warmup=0.1, momentum=0.9),
+    batch_size=16,
     epochs=4,
     augmentation=Augmentation(rotate=10, zoom=(0.9, 1.1), shear=0.1, shift=1, elastic=0.5, erase=0.1),
 )
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_network(uninterrupted: Trained, digits: Di
     assert not same(fit(TINY, learned, held_out, tmp_path / "4", seed=4), uninterrupted)
 
 
-PAIR = dataclasses.replace(TINY, epochs=2, members=2)
+PAIR = dataclasses.replace(TINY, epochs=2, ensemble_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,9 @@ def members(trained: Trained) -> list[list[NDArray[np.float32]]]:
 
 def test_members_are_the_networks_of_seeds_of_their_own(pair: Trained, digits: Digits, tmp_path: Path) -> None:
     alone = [
-        fit(dataclasses.replace(PAIR, members=1), digits.train[:400], None, tmp_path / str(seed), seed=seed).network
+        fit(
+            dataclasses.replace(PAIR, ensemble_size=1), digits.train[:400], None, tmp_path / str(seed), seed=seed
+        ).network
         for seed in (6, 7)
     ]
     for member, network in zip(members(pair), alone, strict=True):
@@ -110,7 +112,7 @@ def test_a_stopped_run_of_members_ends_as_if_it_had_not_been(
 def test_members_learn_on_from_their_own_weights(pair: Trained, digits: Digits, tmp_path: Path) -> None:
     on = fit(PAIR, digits.train[:200], None, tmp_path / "on", seed=0, weights=pair.network.get_weights())
     second = fit(
-        dataclasses.replace(PAIR, members=1),
+        dataclasses.replace(PAIR, ensemble_size=1),
         digits.train[:200],
         None,
         tmp_path / "second",
@@ -122,39 +124,41 @@ def test_members_learn_on_from_their_own_weights(pair: Trained, digits: Digits, 
         fit(PAIR, digits.train[:200], None, tmp_path / "odd", seed=0, weights=pair.network.get_weights()[:-1])
 
 
-SCOUTED = dataclasses.replace(PAIR, scout=(Flatten(), Dense(10), Softmax()))
+CASCADE = dataclasses.replace(PAIR, first_stage=(Flatten(), Dense(10), Softmax()))
 
 
 def test_a_scout_learns_after_the_members_what_they_learn(pair: Trained, digits: Digits, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    scouted = fit(SCOUTED, digits.train[:400], None, tmp_path / "run", seed=3, report=seen.append)
-    assert same(scouted, pair)
-    assert scouted.history[0].keys() == pair.history[0].keys()
-    assert len(scouted.history) == 4
+    cascade = fit(CASCADE, digits.train[:400], None, tmp_path / "run", seed=3, report=seen.append)
+    assert same(cascade, pair)
+    assert cascade.history[0].keys() == pair.history[0].keys()
+    assert len(cascade.history) == 4
     assert (seen[-1].epoch, seen[-1].epochs, seen[-1].seconds_left) == (6, 6, 0)
-    small = dataclasses.replace(TINY, epochs=2, layers=SCOUTED.scout)
+    small = dataclasses.replace(TINY, epochs=2, layers=CASCADE.first_stage)
     alone = fit(small, digits.train[:400], None, tmp_path / "alone", seed=3)
-    assert scouted.scout
-    assert same(scouted.scout, alone)
-    assert scouted.seconds == pytest.approx(sum(row["seconds"] for row in [*scouted.history, *scouted.scout.history]))
+    assert cascade.first_stage
+    assert same(cascade.first_stage, alone)
+    assert cascade.seconds == pytest.approx(
+        sum(row["seconds"] for row in [*cascade.history, *cascade.first_stage.history])
+    )
     on = fit(
-        SCOUTED,
+        CASCADE,
         digits.train[:200],
         None,
         tmp_path / "on",
         seed=0,
-        weights=scouted.network.get_weights(),
-        scout=alone.network.get_weights(),
+        weights=cascade.network.get_weights(),
+        first_stage=alone.network.get_weights(),
     )
     also = fit(small, digits.train[:200], None, tmp_path / "also", seed=0, weights=alone.network.get_weights())
-    assert on.scout
-    assert same(on.scout, also)
+    assert on.first_stage
+    assert same(on.first_stage, also)
 
 
 def test_a_network_alone_may_have_a_scout_too(digits: Digits, tmp_path: Path) -> None:
-    scouted = fit(dataclasses.replace(SCOUTED, members=1, epochs=1), digits.train[:200], None, tmp_path, seed=0)
-    assert scouted.scout
-    assert scouted.scout.network.count_params() == 7850
+    cascade = fit(dataclasses.replace(CASCADE, ensemble_size=1, epochs=1), digits.train[:200], None, tmp_path, seed=0)
+    assert cascade.first_stage
+    assert cascade.first_stage.network.count_params() == 7850
 
 
 @pytest.mark.parametrize("epoch", [2, 4])
@@ -228,17 +232,19 @@ def test_two_processes_do_not_share_a_run(digits: Digits, tmp_path: Path) -> Non
 def test_the_rate_rises_and_falls() -> None:
     from training.fit import _rate
 
-    rate = _rate(Optimiser("SGD", rate=0.1, schedule="cosine", warmup=0.2, floor=0.01), steps=1000)
+    rate = _rate(
+        Optimiser("SGD", learning_rate=0.1, schedule="cosine", warmup=0.2, min_learning_rate=0.001), steps=1000
+    )
     assert callable(rate)
     steps = [0, 100, 200, 600, 999]
     assert [float(rate(step)) for step in steps] == pytest.approx([0.001, 0.0505, 0.1, 0.0505, 0.001], rel=0.01)
-    assert _rate(Optimiser("SGD", rate=0.1), steps=10) == 0.1
+    assert _rate(Optimiser("SGD", learning_rate=0.1), steps=10) == 0.1
 
 
 def test_it_begins_with_the_weights_given(uninterrupted: Trained, digits: Digits, tmp_path: Path) -> None:
     """At a rate that changes nothing they come out as they went in."""
     learned, _ = digits.held_out()
-    still = dataclasses.replace(TINY, epochs=1, optimiser=Optimiser("SGD", rate=0.0))
+    still = dataclasses.replace(TINY, epochs=1, optimiser=Optimiser("SGD", learning_rate=0.0))
     weights = uninterrupted.network.get_weights()
     trained = fit(still, learned, None, tmp_path / "run", seed=4, weights=weights).network
     for variable, was in zip(trained.trainable_variables, uninterrupted.network.trainable_variables, strict=True):
@@ -268,7 +274,7 @@ def test_a_stopped_run_that_began_with_weights_goes_on(uninterrupted: Trained, d
 def test_a_run_that_goes_on_settles_as_one_that_was_not_stopped(digits: Digits, tmp_path: Path) -> None:
     """And spoils fewer images from then on: what was compiled before is compiled anew."""
     learned, _ = digits.held_out()
-    recipe = dataclasses.replace(TINY, epochs=3, settle=2, augmentation=Augmentation(noise=1.0))
+    recipe = dataclasses.replace(TINY, epochs=3, cooldown_epochs=2, augmentation=Augmentation(noise=1.0))
     whole = fit(recipe, learned, None, tmp_path / "whole", seed=4)
     fit(recipe, learned, None, tmp_path / "stopped", seed=4, stop_after=1)
     assert same(fit(recipe, learned, None, tmp_path / "stopped", seed=4), whole)
@@ -293,7 +299,7 @@ def test_a_run_folder_belongs_to_one_run(digits: Digits, tmp_path: Path) -> None
     with pytest.raises(TrainingError, match="seed"):
         fit(short, learned, held_out, tmp_path, seed=1)
     with pytest.raises(TrainingError, match="recipe"):
-        fit(dataclasses.replace(short, batch=32), learned, held_out, tmp_path, seed=0)
+        fit(dataclasses.replace(short, batch_size=32), learned, held_out, tmp_path, seed=0)
     with pytest.raises(TrainingError, match="train"):
         fit(short, learned[:100], held_out, tmp_path, seed=0)
 
@@ -477,7 +483,7 @@ def test_drawn_digits_and_pictures_without_one_are_learned_too(digits: Digits, t
     from training import drawing
 
     plain = dataclasses.replace(TINY, epochs=6, augmentation=None)
-    warned = dataclasses.replace(plain, drawn=0.2, others=0.5)
+    warned = dataclasses.replace(plain, synthetic_share=0.2, ood_share=0.5)
     others = drawing.others(200, digits.train.images, 99)[..., None]
     sure = []
     for name, recipe in (("plain", plain), ("warned", warned)):
@@ -489,7 +495,7 @@ def test_drawn_digits_and_pictures_without_one_are_learned_too(digits: Digits, t
 
 
 def test_accuracy_counts_digits_only(digits: Digits, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(TINY, epochs=8, augmentation=None, others=1.0)
+    recipe = dataclasses.replace(TINY, epochs=8, augmentation=None, ood_share=1.0)
     assert fit(recipe, digits.train, None, tmp_path, seed=0).history[-1]["accuracy"] > 0.6
 
 
@@ -508,7 +514,7 @@ def test_a_temperature_makes_the_network_less_sure_and_learning_on_takes_it_back
     expected = tempered(np.asarray(one(images, training=False)), 2.0)
     assert np.asarray(other(images, training=False)) == pytest.approx(expected, abs=1e-4)
     # Learning on at no rate from either gives it back as it was: the temperature is neither lost nor applied twice.
-    still = Optimiser("SGD", rate=0.0)
+    still = Optimiser("SGD", learning_rate=0.0)
     again = [
         fit(
             dataclasses.replace(recipe, optimiser=still, epochs=1),
@@ -527,7 +533,7 @@ def test_a_temperature_makes_the_network_less_sure_and_learning_on_takes_it_back
 def test_recipes_are_data() -> None:
     recipe = recipes.find("default")
     assert recipe.as_dict()["layers"][0]["kind"] == "Conv"
-    assert dataclasses.replace(recipe, batch=7).digest() != recipe.digest()
+    assert dataclasses.replace(recipe, batch_size=7).digest() != recipe.digest()
     with pytest.raises(TrainingError, match="default"):
         recipes.find("nonesuch")
 
@@ -556,7 +562,7 @@ def test_what_is_drawn_is_drawn_anew_after_some_epochs(
         return found
 
     monkeypatch.setattr(drawing, "digits", watched)
-    recipe = dataclasses.replace(TINY, epochs=REDRAWN + 1, drawn=0.1, augmentation=None)
+    recipe = dataclasses.replace(TINY, epochs=REDRAWN + 1, synthetic_share=0.1, augmentation=None)
     whole = fit(recipe, digits.train, None, tmp_path / "whole", seed=0)
     assert len(set(drawn)) == len(drawn) == 2
     fit(recipe, digits.train, None, tmp_path / "parts", seed=0, stop_after=REDRAWN)

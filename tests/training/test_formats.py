@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.registry import store
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
 from tests.training.test_command_line import run
-from training import formats, versions
+from training import formats
 from training.__main__ import FORMATS
 from training.errors import TrainingError
 
-VERSION = SHIPPED / str(versions.current(SHIPPED))
+VERSION = SHIPPED / str(store.current(SHIPPED))
 
 
 def images(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

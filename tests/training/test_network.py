@@ -16,12 +16,12 @@ RECIPE = Recipe(
         MaxPool(),
         MaxPool(),
         Conv(20),
-        Conv(10, window=1, activation=None),
+        Conv(10, kernel_size=1, activation=None),
         Flatten(),
         Softmax(),
     ),
-    optimiser=Optimiser("Adam", rate=0.001),
-    batch=8,
+    optimiser=Optimiser("Adam", learning_rate=0.001),
+    batch_size=8,
     epochs=1,
 )
 

@@ -67,7 +67,7 @@ def test_a_perfect_epoch_does_not_break_the_scale(tmp_path: Path) -> None:
 
 def test_every_member_has_its_own_line(tmp_path: Path) -> None:
     history = [{"epoch": n, "loss": 1.0 if n < 9 else 0.2, "accuracy": 0.9} for n in range(1, 17)]
-    plots.curves(history, tmp_path / "curves.png", members=2)
+    plots.curves(history, tmp_path / "curves.png", ensemble_size=2)
     with Image.open(tmp_path / "curves.png") as image:
         left = np.asarray(image.convert("RGB"))[:, : image.width // 2].astype(int)
     red = (left[..., 0] > 180) & (left[..., 1] < 80)

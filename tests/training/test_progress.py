@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from app.retraining.progress import Progress
 from training import progress
-from training.progress import JsonLines, Progress, ProgressBar
+from training.progress import JsonLines, ProgressBar
 
 
 def step(batch: int) -> Progress:

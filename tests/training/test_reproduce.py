@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.registry import store
 from tests.conftest import ROOT, Start
 from tests.samples import encode
 from tests.training.test_command_line import run, run_here
-from training import candidate, data, reproduce, versions
+from training import candidate, data, reproduce
 from training.articles import ARTICLES
 from training.fit import fit
 from training.recipes import find, with_article_loss
@@ -37,9 +38,9 @@ def test_the_command(small_data: Path, tmp_path: Path, monkeypatch: pytest.Monke
         assert (outcome["seed"], len(outcome["test_accuracies"]), len(outcome["first_ten"])) == (seed, 2, 10)
         assert (outcome["test"]["images"], outcome["training"]["images"]) == (100, 600)
     assert len({outcome["test"]["nll"] for outcome in variant["outcomes"]}) == 2
-    card = versions.card_of(tmp_path / "models/digits/1")
-    assert card.metrics["test"].nll == variant["outcomes"][0]["test"]["nll"]
-    assert card.epochs == 2
+    manifest = store.read_manifest(tmp_path / "models/digits/1")
+    assert manifest.metrics["test"].nll == variant["outcomes"][0]["test"]["nll"]
+    assert manifest.epochs == 2
     # What is done is not done again, and more epochs go on from there.
     monkeypatch.setitem(ARTICLES, "hello-dense", dataclasses.replace(ARTICLES["hello-dense"], seeds=1))
     further = run_here(tmp_path, *arguments[:-1], "3")
@@ -78,7 +79,7 @@ def test_its_version_serves(name: str, small_data: Path, tmp_path: Path, start_s
     recipe = dataclasses.replace(find(name), epochs=1)
     trained = fit(recipe, digits.train[:64], None, tmp_path / "run", seed=0)
     folder = candidate.assemble(trained, recipe, tmp_path / "run", seed=0, precision="float32", data={})
-    versions.publish(folder, tmp_path / "models")
+    store.publish(folder, tmp_path / "models")
     images = digits.test[:100]
     by_keras = np.asarray(trained.network(images.images[..., None], training=False))
     server = start_server(DIGITS_MODELS=str(tmp_path / "models"))
@@ -136,6 +137,6 @@ def test_the_article_loss_is_told_apart(small_data: Path, tmp_path: Path) -> Non
     recipe = find("feed-forward")
     assert with_article_loss(recipe).digest() != recipe.digest()  # so that the runs are not mixed up
     run_here(tmp_path, "fit", "feed-forward", "--article-loss", "--epochs", "1", "--data", small_data, "--no-verify")
-    made = versions.card_of(tmp_path / "models/digits/1").recipe
+    made = store.read_manifest(tmp_path / "models/digits/1").recipe
     assert made is not None
     assert made["loss"] == "negative_probability"

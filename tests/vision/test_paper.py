@@ -179,7 +179,7 @@ def test_a_tiny_digit_in_a_large_photo(digit: int) -> None:
 def test_a_speck_is_no_tiny_digit() -> None:
     large = np.full((900, 1200), 0.9)
     large[500:504, 260:264] = 0.2
-    assert read(encode(photo(large)), 10**7).doubt == "blank"
+    assert read(encode(photo(large)), 10**7).reason == "blank"
 
 
 def frame(page: Page, rounded: bool, inset: int = 30, tilt: float = 0.0) -> Page:

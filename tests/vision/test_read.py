@@ -56,7 +56,7 @@ def test_many_are_read_as_one_by_one(images: list[NDArray[np.uint8]]) -> None:
     assert sum(sight is not None for sight in together) >= len(images)
     for plain, alone in zip(together, map(read_grey, many), strict=True):
         if plain is not None:
-            assert plain.doubt == alone.doubt
+            assert plain.reason == alone.reason
             assert np.array_equal(plain.image, alone.image)
 
 
@@ -220,10 +220,10 @@ def test_specks_are_dropped_and_strokes_are_kept() -> None:
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_blank_images_are_named_blank(size: tuple[int, int], level: int) -> None:
     sight = read(encode(Image.new("L", size, level)), LIMIT)
-    assert sight.doubt == "blank"
+    assert sight.reason == "blank"
     assert sight.image.shape == (28, 28)
     assert not sight.image.any()
-    assert read_grey(np.full((28, 28), level, np.float32)).doubt == "blank"
+    assert read_grey(np.full((28, 28), level, np.float32)).reason == "blank"
 
 
 def test_a_digit_in_fog_is_not_blank(images: list[NDArray[np.uint8]]) -> None:
@@ -233,7 +233,7 @@ def test_a_digit_in_fog_is_not_blank(images: list[NDArray[np.uint8]]) -> None:
         fog = np.asarray(Image.fromarray(random.integers(40, 100, (5, 5)).astype(np.uint8)).resize((28, 28), 3))
         foggy = fog + image * 0.4 + random.normal(0, 12, (28, 28))
         seen = read(encode(np.clip(foggy, 0, 255).astype(np.uint8)), LIMIT)
-        assert seen.doubt is None
+        assert seen.reason is None
         assert seen.image[image > 128].mean() > seen.image[image == 0].mean() + 20
 
 
@@ -250,7 +250,7 @@ def test_a_digit_across_light_and_dark_bands(images: list[NDArray[np.uint8]], tu
 def test_faint_grain_on_paper_is_blank() -> None:
     for side in (28, 200):
         grain = np.random.default_rng(0).normal(230, 3, (side, side)).clip(0, 255).astype(np.uint8)
-        assert read(encode(grain), LIMIT).doubt == "blank"
+        assert read(encode(grain), LIMIT).reason == "blank"
 
 
 def test_thin_and_tiny_pictures_never_break() -> None:
@@ -329,7 +329,7 @@ def test_floats_that_are_not_finite() -> None:
     values[0, :3] = np.inf, -np.inf, np.nan
     assert distance(read_array(Image.fromarray(values), "TIFF"), read_array(draw(6))) < 4
     nothing = Image.fromarray(np.full((40, 40), np.nan, np.float32))
-    assert read(encode(nothing, "TIFF"), LIMIT).doubt == "blank"
+    assert read(encode(nothing, "TIFF"), LIMIT).reason == "blank"
 
 
 @pytest.mark.parametrize("level", [255, 254, 240, 230, 200])

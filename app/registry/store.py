@@ -1,8 +1,7 @@
 """Model versions on disk: ``<folder>/<n>/`` and ``<folder>/CURRENT``, always whole.
 
 A version is written beside its place, synced, then renamed; CURRENT is replaced the same way. So nobody
-ever sees half of one. Who writes holds the folder meanwhile, so there is one writer at a time. Standard library
-only: training publishes and the service reads by these functions.
+ever sees half of one. Who writes holds the folder meanwhile, so there is one writer at a time.
 """
 
 import contextlib
@@ -16,17 +15,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.card import Card, CardError
+from app.registry import format1
+from app.registry.manifest import Manifest, ManifestError
 
-KERAS, GRAPH, WEIGHTS, CARD = "model.keras", "model.xml", "model.bin", "card.json"
+KERAS, GRAPH, WEIGHTS, MANIFEST = "model.keras", "model.xml", "model.bin", "card.json"
 ARTIFACTS = (KERAS, GRAPH, WEIGHTS)
-SCOUT = "scout.keras"  # of a version that has one; the graph has it too
+FIRST_STAGE = "first_stage.keras"  # of a version with a cascade; the graph has it too
 
-# Outputs of the graph beside the network's answer, where it has them: what its first member says, and what its scout.
-FIRST_OUTPUT, SCOUT_OUTPUT = "first", "scout"
+# Outputs of the graph beside the answer of the ensemble: of the ensemble's first network alone, and of the cascade's
+# first stage. Only where the version has them.
+FIRST_NETWORK_OUTPUT, FIRST_STAGE_OUTPUT = "first", "first_stage"
 CURRENT = "CURRENT"
 INCOMING, NEXT = ".incoming-", ".current-"  # what is not in its place yet
-LONGEST_NUMBER = 9  # digits; nobody publishes a thousand million versions
+LONGEST_NUMBER = 9  # digits
 
 
 class VersionError(Exception):
@@ -35,10 +36,15 @@ class VersionError(Exception):
 
 @dataclass(frozen=True)
 class Version:
-    """A version whose files were compared with the digests in its card."""
+    """A version whose files were compared with the digests in its manifest."""
 
     path: Path
-    card: Card
+    manifest: Manifest
+
+    @property
+    def first_stage(self) -> Path:
+        """The Keras file of the cascade's first stage, where it has one."""
+        return self.path / next((name for name in self.manifest.files if name == format1.FIRST_STAGE), FIRST_STAGE)
 
 
 def numbers(folder: Path) -> list[int]:
@@ -60,33 +66,35 @@ def current(folder: Path) -> int:
     return int(text)
 
 
-def card_of(path: Path) -> Card:
-    """The card in a version's folder. Raises VersionError when it is missing or damaged."""
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a version's folder. Raises VersionError when it is missing or damaged."""
     try:
-        card = Card.from_json((path / CARD).read_bytes())
-    except (OSError, CardError) as error:
-        raise VersionError(f"{path / CARD}: {_why(error)}") from None
-    if _is_number(path.name) and card.version != int(path.name):
-        raise VersionError(f"{path / CARD}: it is the card of version {card.version}")
-    return card
+        manifest = Manifest.from_json((path / MANIFEST).read_bytes())
+    except (OSError, ManifestError) as error:
+        raise VersionError(f"{path / MANIFEST}: {_why(error)}") from None
+    if _is_number(path.name) and manifest.version != int(path.name):
+        raise VersionError(f"{path / MANIFEST}: it is the manifest of version {manifest.version}")
+    return manifest
 
 
 def verify(path: Path) -> Version:
-    """Read a version's card and compare every artifact with its digest.
+    """Read a version's manifest and compare every artifact with its digest.
 
     Raises VersionError that names the first file that is missing or differs.
     """
-    card = card_of(path)
-    for name in (*ARTIFACTS, SCOUT) if SCOUT in card.files else ARTIFACTS:
-        if name not in card.files:
-            raise VersionError(f"{path / CARD}: it has no digest of {name}")
+    manifest = read_manifest(path)
+    for name in dict.fromkeys((*ARTIFACTS, *manifest.files)):
+        if name not in manifest.files:
+            raise VersionError(f"{path / MANIFEST}: it has no digest of {name}")
         try:
             found = digest(path / name)
         except OSError as error:
             raise VersionError(f"{path / name}: {_why(error)}") from None
-        if found != card.files[name]:
-            raise VersionError(f"{path / name}: its SHA-256 is {found[:12]}…, the card says {card.files[name][:12]}…")
-    return Version(path, card)
+        if found != manifest.files[name]:
+            raise VersionError(
+                f"{path / name}: its SHA-256 is {found[:12]}…, the manifest says {manifest.files[name][:12]}…"
+            )
+    return Version(path, manifest)
 
 
 def digest(path: Path) -> str:
@@ -100,39 +108,39 @@ def publish(staged: Path, folder: Path) -> int:
 
     ``staged`` stays as it is. Where nothing serves yet, the new version becomes CURRENT. What a job made is
     published once: when a version of the same job and weights is there, its number is returned.
-    Raises VersionError when the staged files do not match their card.
+    Raises VersionError when the staged files do not match their manifest.
     """
-    card = verify(staged).card
+    manifest = verify(staged).manifest
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder):
-        number = _published(card, folder)
+        number = _published(manifest, folder)
         if number is None:
-            number = _move_in(staged, card, folder, (numbers(folder) or [0])[-1] + 1)
+            number = _move_in(staged, manifest, folder, (numbers(folder) or [0])[-1] + 1)
         if not (folder / CURRENT).exists():
             _activate(folder, number)
     return number
 
 
-def _published(card: Card, folder: Path) -> int | None:
+def _published(manifest: Manifest, folder: Path) -> int | None:
     """The version that this job has become. Numbers of jobs begin anew with a new database, so weights count too."""
-    if card.job is None:
+    if manifest.job is None:
         return None
     for number in numbers(folder):
         with contextlib.suppress(VersionError):
-            found = card_of(folder / str(number))
-            if found.job == card.job and found.files.get(WEIGHTS) == card.files[WEIGHTS]:
+            found = read_manifest(folder / str(number))
+            if found.job == manifest.job and found.files.get(WEIGHTS) == manifest.files[WEIGHTS]:
                 return number
     return None
 
 
-def _move_in(staged: Path, card: Card, folder: Path, number: int) -> int:
+def _move_in(staged: Path, manifest: Manifest, folder: Path, number: int) -> int:
     """Copy the staged version to the first free place from ``number`` on."""
     incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=folder))
     try:
         shutil.copytree(staged, incoming, dirs_exist_ok=True)
         incoming.chmod(0o755)  # mkdtemp's folders are for one user alone
         while True:
-            (incoming / CARD).write_text(dataclasses.replace(card, version=number).to_json())
+            (incoming / MANIFEST).write_text(dataclasses.replace(manifest, version=number).to_json())
             for path in [*incoming.rglob("*"), incoming]:
                 _sync(path)
             try:
@@ -158,14 +166,14 @@ def seed(shipped: Path, folder: Path) -> bool:
     if (folder / CURRENT).exists():
         return False
     number = current(shipped)
-    card = verify(shipped / str(number)).card
+    manifest = verify(shipped / str(number)).manifest
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder):
         if (folder / CURRENT).exists():
             return False
         if not numbers(folder):
-            _move_in(shipped / str(number), card, folder, number)
-        if numbers(folder) != [number] or verify(folder / str(number)).card.files != card.files:
+            _move_in(shipped / str(number), manifest, folder, number)
+        if numbers(folder) != [number] or verify(folder / str(number)).manifest.files != manifest.files:
             return False
         _activate(folder, number)
     return True

@@ -11,9 +11,9 @@ from PIL import Image
 from tests.conftest import SHIPPED
 from tests.samples import draw, handwritten
 from tests.training.test_command_line import run, run_here
+from training.contact_sheet import seen, sheet
 from training.errors import TrainingError
-from training.look import seen, sheet
-from training.pictures import Answer, Picture, auroc, find, tables
+from training.image_folder import Answer, Picture, auroc, find, tables
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from app.parent_death_signal import with_parent_death_signal
 from tests.conftest import ROOT
-from training.tether import tethered
 
 PARENT = """
 import subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
-from training.tether import tethered
+from app.parent_death_signal import tethered
 child = subprocess.Popen(tethered(["sleep", "600"]))
 print(child.pid, flush=True)
 time.sleep(600)
@@ -56,7 +56,7 @@ def test_killing_the_parent_takes_the_child_with_it() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux watches the parent")
 def test_a_parent_that_is_gone_already_starts_nothing(tmp_path: Path) -> None:
-    command = tethered(["touch", str(tmp_path / "started")])
+    command = with_parent_death_signal(["touch", str(tmp_path / "started")])
     command[command.index(str(os.getpid()))] = "1"
     assert subprocess.run(command, check=False).returncode == 1
     assert not (tmp_path / "started").exists()
@@ -65,6 +65,9 @@ def test_a_parent_that_is_gone_already_starts_nothing(tmp_path: Path) -> None:
 def test_output_and_status_are_the_commands() -> None:
     program = "import sys; print(sys.argv[1:], sys.flags.isolated); sys.exit(7)"
     done = subprocess.run(
-        tethered([sys.executable, "-c", program, "a b", "--c"]), capture_output=True, text=True, check=False
+        with_parent_death_signal([sys.executable, "-c", program, "a b", "--c"]),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("['a b', '--c'] 0\n", "", 7)

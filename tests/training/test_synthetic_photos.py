@@ -8,13 +8,13 @@ from PIL import Image
 
 from app.inference.engine import Graph
 from app.inference.ensemble import Cascade, load_cascade
+from app.registry import store
 from app.vision.read import read
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
-from training import versions
 from training.data import Split
-from training.pictures import Answer
-from training.scenes import SCENES, make, report, some
+from training.image_folder import Answer
+from training.synthetic_photos import SCENES, make, report, some
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def digits() -> Split:
 
 @pytest.fixture(scope="module")
 def cascade() -> Cascade:
-    return load_cascade(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
+    return load_cascade(Graph(store.verify(SHIPPED / str(store.current(SHIPPED)))), threads=1)
 
 
 @pytest.mark.parametrize("name", SCENES)

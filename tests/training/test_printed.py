@@ -5,36 +5,36 @@ import pytest
 from PIL import Image
 
 from app.vision.digit import SIDE
-from training import drawing, typeset
+from training import drawing, printed
 
 CANVAS = drawing.CANVAS
 
 
-@pytest.mark.parametrize("face", typeset.FACES)
+@pytest.mark.parametrize("face", printed.FACES)
 def test_a_face_has_every_letter(face: str) -> None:
     """A sign that a font lacks is drawn as its box for that, the same for all."""
-    missing = np.asarray(typeset.letter(face, "\U0010fffe", CANVAS))
-    for sign in typeset.LETTERS:
-        drawn = np.asarray(typeset.letter(face, sign, CANVAS))
+    missing = np.asarray(printed.letter(face, "\U0010fffe", CANVAS))
+    for sign in printed.LETTERS:
+        drawn = np.asarray(printed.letter(face, sign, CANVAS))
         assert drawn.max() == 255
         assert not np.array_equal(drawn, missing), sign
 
 
 def test_none_reaches_over_the_edge() -> None:
-    for face in typeset.FACES:
-        for sign in typeset.LETTERS:
-            drawn = np.asarray(typeset.letter(face, sign, CANVAS))
+    for face in printed.FACES:
+        for sign in printed.LETTERS:
+            drawn = np.asarray(printed.letter(face, sign, CANVAS))
             assert not np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]]).any(), (face, sign)
 
 
 def test_none_can_pass_for_a_digit() -> None:
-    assert not set(typeset.LETTERS) & set("BbDgIiJjlOoQqSsyZz0123456789ΒβΖΘΙΛΟοσОоСсЗзбвЧчЭэ∞§")  # noqa: RUF001
-    assert len(set(typeset.LETTERS)) == len(typeset.LETTERS)
+    assert not set(printed.LETTERS) & set("BbDgIiJjlOoQqSsyZz0123456789ΒβΖΘΙΛΟοσОоСсЗзбвЧчЭэ∞§")  # noqa: RUF001
+    assert len(set(printed.LETTERS)) == len(printed.LETTERS)
 
 
 def test_they_are_many_and_follow_from_the_seed() -> None:
     some = [
-        [np.asarray(typeset.any_letter(random, CANVAS)).tobytes() for _ in range(60)]
+        [np.asarray(printed.any_letter(random, CANVAS)).tobytes() for _ in range(60)]
         for random in map(np.random.default_rng, (1, 1, 2))
     ]
     assert some[0] == some[1] != some[2]
@@ -43,14 +43,14 @@ def test_they_are_many_and_follow_from_the_seed() -> None:
 
 def test_a_third_of_the_letters_that_are_learned_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     printed = 0
-    draw = typeset.any_letter
+    draw = printed.any_letter
 
     def counted(random: np.random.Generator, side: int) -> Image.Image:
         nonlocal printed
         printed += 1
         return draw(random, side)
 
-    monkeypatch.setattr(typeset, "any_letter", counted)
+    monkeypatch.setattr(printed, "any_letter", counted)
     random = np.random.default_rng(5)
     for _ in range(200):
         drawing._letter(random, np.zeros((1, SIDE, SIDE), np.uint8))

@@ -12,9 +12,10 @@ from PIL import Image
 from pydantic import BaseModel
 
 from app.api import schemas
-from app.inference.confidence import TWO_READINGS, doubts
 from app.inference.engine import Graph
 from app.inference.ensemble import load_cascade
+from app.inference.rejection import TWO_DIGITS_PROBABILITY, reject
+from app.registry import store
 from tests import versions as made
 from tests.api.test_bad_input import check
 from tests.api.test_predictions import check_reading, pixels
@@ -22,7 +23,6 @@ from tests.conftest import SHIPPED, Start
 from tests.samples import base64_of, draw, encode, handwritten
 from tests.support import SEVEN, metric
 from tests.vision.test_several import row
-from training import versions
 
 THRESHOLD = 0.9
 
@@ -35,7 +35,7 @@ EMPTY_PIXELS = [[0] * 28] * 28
 def careful(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of versions; the one that serves has a threshold."""
     models = made.shipped(tmp_path_factory.mktemp("careful") / "digits")
-    made.describe(models / str(versions.current(models)), threshold=THRESHOLD)
+    made.describe(models / str(store.current(models)), threshold=THRESHOLD)
     return models
 
 
@@ -49,7 +49,7 @@ def service(careful: Path, start_server: Start) -> Iterator[httpx.Client]:
 def picture(fits: Callable[[NDArray[np.float32]], bool]) -> bytes:
     """Digits one upon the other, of which the network says what fits: its probabilities come largest first."""
     random = np.random.default_rng(0)
-    cascade = load_cascade(Graph(versions.verify(SHIPPED / str(versions.current(SHIPPED)))), threads=1)
+    cascade = load_cascade(Graph(store.verify(SHIPPED / str(store.current(SHIPPED)))), threads=1)
     for _ in range(5000):
         layers = [handwritten(int(digit), random) for digit in random.integers(0, 10, 2)]
         image: NDArray[np.uint8] = np.maximum(*layers)
@@ -61,20 +61,20 @@ def picture(fits: Callable[[NDArray[np.float32]], bool]) -> bytes:
 @pytest.fixture(scope="module")
 def hesitant() -> bytes:
     """A picture that leaves the network between two digits."""
-    return picture(lambda found: bool(0.4 < found[0] < 0.8 and found[0] + found[1] > TWO_READINGS + 0.05))
+    return picture(lambda found: bool(0.4 < found[0] < 0.8 and found[0] + found[1] > TWO_DIGITS_PROBABILITY + 0.05))
 
 
 @pytest.fixture(scope="module")
 def unknown() -> bytes:
     """One in which it recognises nothing."""
-    return picture(lambda found: bool(found[0] + found[1] < TWO_READINGS - 0.05))
+    return picture(lambda found: bool(found[0] + found[1] < TWO_DIGITS_PROBABILITY - 0.05))
 
 
 def post(client: httpx.Client, content: bytes, strict: str | None = None) -> httpx.Response:
     return client.post("/predict", files={"file": content}, params={"strict": strict} if strict else None)
 
 
-def declined(reading: dict[str, Any], reason: str) -> None:
+def assert_rejected(reading: dict[str, Any], reason: str) -> None:
     """It has all that an answer has."""
     check_reading(reading)
     assert (reading["accepted"], reading["reason"]) == (False, reason)
@@ -101,15 +101,15 @@ def test_a_blank_picture(client: httpx.Client, body: dict[str, Any]) -> None:
     """Its probabilities are those of an empty image."""
     reply = client.post("/predict", **body)
     assert reply.status_code == 200
-    declined(reply.json(), "blank")
-    expected = made.answer(SHIPPED, versions.current(SHIPPED), np.zeros((28, 28), np.uint8))
+    assert_rejected(reply.json(), "blank")
+    expected = made.answer(SHIPPED, store.current(SHIPPED), np.zeros((28, 28), np.uint8))
     assert reply.json()["probabilities"] == pytest.approx(expected.tolist(), abs=1e-6)
     problem = check(client.post("/predict?strict=true", **body), 422, "blank", "send one with a digit")
     assert problem["type"] == "urn:digits:problem:blank-image"
 
 
 def test_several_digits(client: httpx.Client) -> None:
-    declined(post(client, SEVERAL).json(), "several_digits")
+    assert_rejected(post(client, SEVERAL).json(), "several_digits")
     problem = check(post(client, SEVERAL, "1"), 422, "several digits", "one at a time")
     assert problem["type"] == "urn:digits:problem:several-digits"
     assert post(client, SEVERAL, "0").status_code == 200
@@ -119,7 +119,7 @@ def test_a_version_without_a_threshold_is_sure_of_all(
     tmp_path: Path, start_server: Start, hesitant: bytes, unknown: bytes
 ) -> None:
     models = made.shipped(tmp_path / "digits")
-    made.describe(models / str(versions.current(models)), threshold=None)
+    made.describe(models / str(store.current(models)), threshold=None)
     server = start_server(DIGITS_MODELS=str(models), DIGITS_WORKER="external")
     for content in (hesitant, unknown):
         reading = httpx.post(f"{server.url}/predict?strict=true", files={"file": content}).json()
@@ -128,22 +128,22 @@ def test_a_version_without_a_threshold_is_sure_of_all(
 
 def test_what_the_network_is_unsure_of(service: httpx.Client, hesitant: bytes) -> None:
     reading = post(service, hesitant).json()
-    declined(reading, "unsure")
+    assert_rejected(reading, "unsure")
     first, second = np.argsort(reading["probabilities"])[::-1][:2]
     problem = check(post(service, hesitant, "true"), 422, f"a {first} or a {second}")
     assert problem["type"] == "urn:digits:problem:unsure"
 
 
 def test_what_the_network_does_not_know(service: httpx.Client, unknown: bytes) -> None:
-    declined(post(service, unknown).json(), "no_digit")
+    assert_rejected(post(service, unknown).json(), "no_digit")
     problem = check(post(service, unknown, "true"), 422, "no digit")
     assert problem["type"] == "urn:digits:problem:no-digit"
 
 
 def test_what_can_be_seen_comes_first(service: httpx.Client) -> None:
     """Whatever the network thinks of it."""
-    declined(post(service, BLANK).json(), "blank")
-    declined(post(service, SEVERAL).json(), "several_digits")
+    assert_rejected(post(service, BLANK).json(), "blank")
+    assert_rejected(post(service, SEVERAL).json(), "several_digits")
 
 
 def test_a_batch(service: httpx.Client, hesitant: bytes, unknown: bytes) -> None:
@@ -176,7 +176,7 @@ def test_a_batch_of_numbers(client: httpx.Client) -> None:
     for body in ({"json": {"pixels": images.tolist()}}, raw):
         first, second = client.post("/predict/batch", **body).json()["predictions"]  # type: ignore[arg-type]
         assert (first["digit"], first["accepted"]) == (7, True)
-        declined(second, "blank")
+        assert_rejected(second, "blank")
         first, second = client.post("/predict/batch?strict=1", **body).json()["predictions"]  # type: ignore[arg-type]
         assert first["accepted"]
         assert second["error"]["status"] == 422
@@ -257,5 +257,5 @@ def probabilities(*largest: float) -> NDArray[np.float32]:
 def test_the_two_likeliest_part_hesitation_from_ignorance(largest: tuple[float, ...], expected: str | None) -> None:
     for shift in range(10):
         rolled = np.roll(probabilities(*largest), shift)
-        assert doubts(rolled[None], 0.9) == [expected]
-        assert doubts(rolled[None], None) == [None]
+        assert reject(rolled[None], 0.9) == [expected]
+        assert reject(rolled[None], None) == [None]

@@ -1,18 +1,17 @@
-"""The model card: what is written beside every version, and read by training and service alike.
-
-Standard library only, so that the service can import it without anything of training's.
-"""
+"""The manifest of a version, ``card.json``: what it is made of, what it scored, and the digests of its files."""
 
 import dataclasses
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
-FORMAT = 1
+from app.registry import format1
+
+FORMAT = 2
 
 
-class CardError(ValueError):
-    """A card that cannot be read; the text says what is wrong with it."""
+class ManifestError(ValueError):
+    """A manifest that cannot be read; the text says what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Metrics:
 
     images, correct: counts. nll: mean negative logarithm of the probability given to the true label. brier: mean
     squared distance of the ten probabilities to the true ones, 0 to 2. ece: expected calibration error, over
-    ``reliability``. accepted: share of the images that were not declined. precision, recall: by digit; null where
-    there is nothing to divide by. confusion: counts, a row for each true digit and a column for each answer.
+    ``reliability``. accepted: share of the images that were not rejected (coverage). precision, recall: by digit; null
+    where there is nothing to divide by. confusion: counts, a row for each true digit and a column for each answer.
     reliability: for each tenth of the range of confidence, from 0 on, the number of images, their mean confidence and
     their accuracy; null where there are none.
     """
@@ -41,7 +40,7 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Card:
+class Manifest:
     """One version of the model.
 
     version: 0 while unpublished. created: UTC, ISO 8601. recipe: all settings, None for a network made
@@ -49,9 +48,10 @@ class Card:
     version nor one that it comes from has learned it. metrics: by split, ``test``, ``validation`` or ``feedback``.
     parent: the version that training started from. job: the retraining job that made it. verdict: of the gate, where
     one decided. files: SHA-256 of each artifact. temperature: by which the network's scores were divided; part of the
-    network. threshold: pictures that it reads with less confidence are declined; None declines none for that.
-    second_look: images of which it is less confident are looked at again, turned; None looks at all but once.
-    sure: the confidence of its scout from which on nobody else is asked; None where it has no scout.
+    network. threshold: answers with less confidence are rejected; None rejects none for that.
+    tta_threshold: where one network of the ensemble is less confident, the whole ensemble is asked, with test-time
+    augmentation; None asks the ensemble for every image. cascade_threshold: the confidence of the cascade's first stage
+    from which on its answer stands; None where there is no cascade.
     """
 
     created: str
@@ -72,8 +72,8 @@ class Card:
     verdict: dict[str, Any] | None = None
     temperature: float | None = None
     threshold: float | None = None
-    second_look: float | None = None
-    sure: float | None = None
+    tta_threshold: float | None = None
+    cascade_threshold: float | None = None
 
     def has_learned(self, validation: str) -> bool:
         """Whether it, or a version that it comes from, may have learned the validation images of this digest."""
@@ -83,26 +83,29 @@ class Card:
         return json.dumps({"format": FORMAT} | dataclasses.asdict(self), indent=2) + "\n"
 
     @staticmethod
-    def from_json(text: str | bytes) -> "Card":
-        """Raises CardError when the text is not a card of this format."""
+    def from_json(text: str | bytes) -> "Manifest":
+        """Raises ManifestError when the text is not a manifest of this format, or of format 1."""
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise CardError(f"it is not JSON ({error})") from None
+            raise ManifestError(f"it is not JSON ({error})") from None
         if not isinstance(values, dict):
-            raise CardError("it is not a JSON object")
-        if values.pop("format", None) != FORMAT:
-            raise CardError(f"its format is not {FORMAT}")
+            raise ManifestError("it is not a JSON object")
+        found = values.pop("format", None)
+        if found == 1:
+            values = format1.translate(values)
+        elif found != FORMAT:
+            raise ManifestError(f"its format is not {FORMAT}")
         try:
             values["metrics"] = {split: Metrics(**found) for split, found in values.get("metrics", {}).items()}
-            card = Card(**values)
+            manifest = Manifest(**values)
         except (TypeError, AttributeError) as error:
-            raise CardError(f"its fields are not those of a card ({error})") from None
-        card._check()
-        return card
+            raise ManifestError(f"its fields are not those of a manifest ({error})") from None
+        manifest._check()
+        return manifest
 
     def _check(self) -> None:
-        """Raises CardError at the first field that is of the wrong type."""
+        """Raises ManifestError at the first field that is of the wrong type."""
         whole = (int, type(None))
         expected: dict[str, tuple[Any, Any]] = {
             "name": (self.name, str),
@@ -115,8 +118,8 @@ class Card:
             "recipe": (self.recipe, (dict, type(None))),
             "temperature": (self.temperature, (int, float, type(None))),
             "threshold": (self.threshold, (int, float, type(None))),
-            "second_look": (self.second_look, (int, float, type(None))),
-            "sure": (self.sure, (int, float, type(None))),
+            "tta_threshold": (self.tta_threshold, (int, float, type(None))),
+            "cascade_threshold": (self.cascade_threshold, (int, float, type(None))),
         }
         expected |= {
             f"files of {name}": (found, str)
@@ -135,4 +138,4 @@ class Card:
                 expected[f"{name} of {split}"] = (getattr(metrics, name), (list, type(None)))
         for name, (value, kind) in expected.items():
             if not isinstance(value, kind):
-                raise CardError(f"its {name} is {value!r:.40}")
+                raise ManifestError(f"its {name} is {value!r:.40}")

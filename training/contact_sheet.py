@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from training.errors import TrainingError
-from training.pictures import Answer, Picture
+from training.image_folder import Answer, Picture
 
 # Pixels of a picture's side, of the lines of text under it, and pairs a row.
 SIDE, TEXT, COLUMNS = 112, 26, 8

@@ -10,71 +10,71 @@ from pathlib import Path
 
 import pytest
 
-from training import versions
-from training.card import Card, CardError, Metrics
-from training.versions import VersionError
+from app.registry import store
+from app.registry.manifest import Manifest, ManifestError, Metrics
+from app.registry.store import VersionError
 
 
 def stage(folder: Path, content: bytes = b"network") -> Path:
     folder.mkdir(parents=True)
-    for name in versions.ARTIFACTS:
+    for name in store.ARTIFACTS:
         (folder / name).write_bytes(content + name.encode())
     (folder / "report").mkdir()
     (folder / "report" / "history.csv").write_text("epoch\n1\n")
-    files = {name: versions.digest(folder / name) for name in versions.ARTIFACTS}
-    card = Card(created="2026-01-01T00:00:00Z", parameters=1, files=files, libraries={})
-    (folder / versions.CARD).write_text(card.to_json())
+    files = {name: store.digest(folder / name) for name in store.ARTIFACTS}
+    manifest = Manifest(created="2026-01-01T00:00:00Z", parameters=1, files=files, libraries={})
+    (folder / store.MANIFEST).write_text(manifest.to_json())
     return folder
 
 
 def test_publishing_counts_up_and_the_first_serves(tmp_path: Path) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
-    assert [versions.publish(staged, models) for _ in range(3)] == [1, 2, 3]
-    assert versions.current(models) == 1
-    assert versions.numbers(models) == [1, 2, 3]
-    assert versions.verify(models / "3").card.version == 3
+    assert [store.publish(staged, models) for _ in range(3)] == [1, 2, 3]
+    assert store.current(models) == 1
+    assert store.numbers(models) == [1, 2, 3]
+    assert store.verify(models / "3").manifest.version == 3
     assert (models / "3" / "report" / "history.csv").exists()
     assert sorted(path.name for path in models.iterdir()) == ["1", "2", "3", "CURRENT"]
-    assert versions.card_of(staged).version == 0  # what was staged stays as it was
+    assert store.read_manifest(staged).version == 0  # what was staged stays as it was
 
 
 def test_numbers_are_not_used_again_while_a_higher_one_is_there(tmp_path: Path) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
     (models / "7").mkdir(parents=True)
-    assert versions.publish(staged, models) == 8
+    assert store.publish(staged, models) == 8
 
 
 def test_publishing_at_the_same_time_loses_nothing(tmp_path: Path) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
     numbers: list[int] = []
-    threads = [threading.Thread(target=lambda: numbers.append(versions.publish(staged, models))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: numbers.append(store.publish(staged, models))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(numbers) == list(range(1, 9))
     for number in numbers:
-        assert versions.verify(models / str(number)).card.version == number
+        assert store.verify(models / str(number)).manifest.version == number
 
 
 def test_a_damaged_candidate_is_not_published(tmp_path: Path) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
-    (staged / versions.WEIGHTS).write_bytes(b"other")
+    (staged / store.WEIGHTS).write_bytes(b"other")
     with pytest.raises(VersionError, match=r"model\.bin"):
-        versions.publish(staged, models)
-    assert versions.numbers(models) == []
+        store.publish(staged, models)
+    assert store.numbers(models) == []
 
 
 def leave_halves(models: Path) -> None:
     """What a publisher leaves that is killed just now."""
     (models / ".incoming-abc" / "report").mkdir(parents=True)
-    (models / ".incoming-abc" / versions.CARD).write_text("{")
+    (models / ".incoming-abc" / store.MANIFEST).write_text("{")
     (models / ".current-abc").write_text("7")
 
 
 def test_what_a_killed_publisher_left_is_swept(tmp_path: Path) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
-    for write in (lambda: versions.publish(staged, models), lambda: versions.activate(models, 1)):
+    for write in (lambda: store.publish(staged, models), lambda: store.activate(models, 1)):
         leave_halves(models)
         write()
         assert sorted(path.name for path in models.iterdir()) == ["1", "CURRENT"]
@@ -82,23 +82,23 @@ def test_what_a_killed_publisher_left_is_swept(tmp_path: Path) -> None:
 
 def test_tidying_only_sweeps(tmp_path: Path) -> None:
     models = tmp_path / "models"
-    versions.tidy(models)
+    store.tidy(models)
     assert not models.exists()
     leave_halves(models)
     (models / ".gitignore").touch()
-    versions.tidy(models)
+    store.tidy(models)
     assert [path.name for path in models.iterdir()] == [".gitignore"]
 
 
 @pytest.mark.parametrize("write", ["publish", "activate", "tidy"])
 def test_a_writer_waits_for_the_one_before(tmp_path: Path, write: str) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
-    versions.publish(staged, models)
+    store.publish(staged, models)
     (models / ".incoming-of-the-other").mkdir()
     calls = {
-        "publish": lambda: versions.publish(staged, models),
-        "activate": lambda: versions.activate(models, 1),
-        "tidy": lambda: versions.tidy(models),
+        "publish": lambda: store.publish(staged, models),
+        "activate": lambda: store.activate(models, 1),
+        "tidy": lambda: store.tidy(models),
     }
     held = os.open(models, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
@@ -114,35 +114,35 @@ def test_a_writer_waits_for_the_one_before(tmp_path: Path, write: str) -> None:
 
 
 def of_job(staged: Path, job: int | None) -> Path:
-    card = dataclasses.replace(versions.card_of(staged), job=job)
-    (staged / versions.CARD).write_text(card.to_json())
+    manifest = dataclasses.replace(store.read_manifest(staged), job=job)
+    (staged / store.MANIFEST).write_text(manifest.to_json())
     return staged
 
 
 def test_what_a_job_made_is_published_once(tmp_path: Path) -> None:
     staged, models = of_job(stage(tmp_path / "staged"), 5), tmp_path / "models"
-    assert [versions.publish(staged, models) for _ in range(2)] == [1, 1]
-    assert versions.publish(of_job(staged, 6), models) == 2
-    assert versions.publish(of_job(staged, None), models) == 3
-    assert versions.publish(of_job(staged, 5), models) == 1
-    assert versions.numbers(models) == [1, 2, 3]
-    (models / "1" / versions.CARD).write_text("damaged")
-    assert versions.publish(of_job(staged, 6), models) == 2
+    assert [store.publish(staged, models) for _ in range(2)] == [1, 1]
+    assert store.publish(of_job(staged, 6), models) == 2
+    assert store.publish(of_job(staged, None), models) == 3
+    assert store.publish(of_job(staged, 5), models) == 1
+    assert store.numbers(models) == [1, 2, 3]
+    (models / "1" / store.MANIFEST).write_text("damaged")
+    assert store.publish(of_job(staged, 6), models) == 2
 
 
 def test_publishing_a_job_again_ends_what_was_interrupted(tmp_path: Path) -> None:
     """Killed between the rename and CURRENT."""
     staged, models = of_job(stage(tmp_path / "staged"), 5), tmp_path / "models"
-    versions.publish(staged, models)
-    (models / versions.CURRENT).unlink()
-    assert versions.publish(staged, models) == 1
-    assert versions.current(models) == 1
+    store.publish(staged, models)
+    (models / store.CURRENT).unlink()
+    assert store.publish(staged, models) == 1
+    assert store.current(models) == 1
 
 
 def test_a_new_database_counts_its_jobs_anew(tmp_path: Path) -> None:
     models = tmp_path / "models"
-    assert versions.publish(of_job(stage(tmp_path / "old", b"old"), 1), models) == 1
-    assert versions.publish(of_job(stage(tmp_path / "new", b"new"), 1), models) == 2
+    assert store.publish(of_job(stage(tmp_path / "old", b"old"), 1), models) == 1
+    assert store.publish(of_job(stage(tmp_path / "new", b"new"), 1), models) == 2
 
 
 def test_odd_names_are_not_versions(tmp_path: Path) -> None:
@@ -151,64 +151,64 @@ def test_odd_names_are_not_versions(tmp_path: Path) -> None:
     (models / "1").write_text("a file, not a folder")
     (models / "007").mkdir()
     (models / "two").mkdir()
-    assert versions.publish(staged, models) == 2
-    assert versions.numbers(models) == [2]
+    assert store.publish(staged, models) == 2
+    assert store.numbers(models) == [2]
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
-    versions.publish(staged, models)
-    versions.publish(staged, models)
+    store.publish(staged, models)
+    store.publish(staged, models)
     before = sorted(path.name for path in models.iterdir())
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    for attempt in (lambda: versions.activate(models, 2), lambda: versions.publish(staged, models)):
+    for attempt in (lambda: store.activate(models, 2), lambda: store.publish(staged, models)):
         with pytest.raises(OSError, match="No space"):
             attempt()
     assert sorted(path.name for path in models.iterdir()) == before
-    assert versions.current(models) == 1
+    assert store.current(models) == 1
 
 
 def test_activation_refuses_what_is_not_sound(tmp_path: Path) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
-    versions.publish(staged, models)
-    versions.publish(staged, models)
-    versions.activate(models, 2)
-    assert versions.current(models) == 2
-    (models / "1" / versions.KERAS).write_bytes(b"")
+    store.publish(staged, models)
+    store.publish(staged, models)
+    store.activate(models, 2)
+    assert store.current(models) == 2
+    (models / "1" / store.KERAS).write_bytes(b"")
     for number in (1, 9):
         with pytest.raises(VersionError):
-            versions.activate(models, number)
-    assert versions.current(models) == 2
+            store.activate(models, number)
+    assert store.current(models) == 2
 
 
 def test_the_card_of_another_version_is_refused(tmp_path: Path) -> None:
     models = tmp_path / "models"
-    versions.publish(stage(tmp_path / "staged"), models)
+    store.publish(stage(tmp_path / "staged"), models)
     (models / "1").rename(models / "4")
     with pytest.raises(VersionError, match="version 1"):
-        versions.verify(models / "4")
+        store.verify(models / "4")
 
 
 def test_every_byte_of_a_version_is_guarded(tmp_path: Path) -> None:
     models = tmp_path / "models"
-    versions.publish(stage(tmp_path / "staged"), models)
-    for name in versions.ARTIFACTS:
+    store.publish(stage(tmp_path / "staged"), models)
+    for name in store.ARTIFACTS:
         path = models / "1" / name
         content = path.read_bytes()
         for place in range(len(content)):
             path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
             with pytest.raises(VersionError, match=name):
-                versions.verify(models / "1")
+                store.verify(models / "1")
         path.write_bytes(content)
-    versions.verify(models / "1")
+    store.verify(models / "1")
 
 
 def test_cards_come_back_as_they_were() -> None:
-    card = Card(
+    manifest = Manifest(
         created="2026-01-01T00:00:00Z",
         parameters=3,
         files={"model.keras": "0"},
@@ -218,63 +218,63 @@ def test_cards_come_back_as_they_were() -> None:
         parent=2,
         job=3,
     )
-    assert Card.from_json(card.to_json()) == card
-    values = json.loads(card.to_json())
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    values = json.loads(manifest.to_json())
     del values["job"]  # a card from before there were jobs
-    assert Card.from_json(json.dumps(values)) == dataclasses.replace(card, job=None)
-    with pytest.raises(CardError, match="job"):
-        Card.from_json(json.dumps(values | {"job": "3"}))
-    assert Card.from_json(dataclasses.replace(card, version=4).to_json()).version == 4
+    assert Manifest.from_json(json.dumps(values)) == dataclasses.replace(manifest, job=None)
+    with pytest.raises(ManifestError, match="job"):
+        Manifest.from_json(json.dumps(values | {"job": "3"}))
+    assert Manifest.from_json(dataclasses.replace(manifest, version=4).to_json()).version == 4
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "colour": "red"}', "[" * 99_999]
 )
 def test_what_is_not_a_card(text: str) -> None:
-    with pytest.raises(CardError):
-        Card.from_json(text)
+    with pytest.raises(ManifestError):
+        Manifest.from_json(text)
 
 
 def test_what_counts_as_learned() -> None:
-    card = Card(created="", parameters=1, files={}, libraries={}, data={"train": "a", "validation": "b"})
-    assert not card.has_learned("b")
-    assert card.has_learned("c")
-    assert dataclasses.replace(card, data={"train": "a", "test": "b"}).has_learned("b")
+    manifest = Manifest(created="", parameters=1, files={}, libraries={}, data={"train": "a", "validation": "b"})
+    assert not manifest.has_learned("b")
+    assert manifest.has_learned("c")
+    assert dataclasses.replace(manifest, data={"train": "a", "test": "b"}).has_learned("b")
 
 
 def test_an_empty_folder_is_seeded_once(tmp_path: Path) -> None:
     """By several at the same time, and with the number that serves where it comes from."""
     shipped, models = tmp_path / "shipped", tmp_path / "models"
     for content in (b"one", b"two"):
-        versions.publish(stage(tmp_path / content.decode(), content), shipped)
-    versions.activate(shipped, 2)
+        store.publish(stage(tmp_path / content.decode(), content), shipped)
+    store.activate(shipped, 2)
     seeded: list[bool] = []
-    threads = [threading.Thread(target=lambda: seeded.append(versions.seed(shipped, models))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: seeded.append(store.seed(shipped, models))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(seeded) == [False] * 7 + [True]
     assert sorted(path.name for path in models.iterdir()) == ["2", "CURRENT"]
-    assert versions.current(models) == 2
-    assert versions.verify(models / "2").card.files == versions.card_of(shipped / "2").files
+    assert store.current(models) == 2
+    assert store.verify(models / "2").manifest.files == store.read_manifest(shipped / "2").files
 
 
 def test_a_seed_that_was_cut_short_is_finished(tmp_path: Path) -> None:
     shipped, models = tmp_path / "shipped", tmp_path / "models"
-    versions.publish(stage(tmp_path / "staged"), shipped)
+    store.publish(stage(tmp_path / "staged"), shipped)
     (models / ".incoming-x").mkdir(parents=True)  # killed while copying
-    assert versions.seed(shipped, models)
+    assert store.seed(shipped, models)
     (models / "CURRENT").unlink()  # killed before it was named
-    assert versions.seed(shipped, models)
+    assert store.seed(shipped, models)
     assert sorted(path.name for path in models.iterdir()) == ["1", "CURRENT"]
 
 
 def test_a_folder_with_versions_of_its_own_is_not_seeded(tmp_path: Path) -> None:
     shipped, models = tmp_path / "shipped", tmp_path / "models"
-    versions.publish(stage(tmp_path / "staged"), shipped)
+    store.publish(stage(tmp_path / "staged"), shipped)
     for content in (b"one", b"two"):
-        versions.publish(stage(tmp_path / content.decode(), content), models)
+        store.publish(stage(tmp_path / content.decode(), content), models)
     (models / "CURRENT").unlink()
-    assert not versions.seed(shipped, models)
+    assert not store.seed(shipped, models)
     assert sorted(path.name for path in models.iterdir()) == ["1", "2"]

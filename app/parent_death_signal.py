@@ -12,7 +12,7 @@ import sys
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def tethered(command: list[str]) -> list[str]:
+def with_parent_death_signal(command: list[str]) -> list[str]:
     """The command that runs ``command`` and is killed with this process; on Linux, elsewhere it only runs it.
 
     The kernel watches the thread that starts the command, not the process: start it from one that stays.
@@ -22,7 +22,7 @@ def tethered(command: list[str]) -> list[str]:
     return [sys.executable, "-IS", __file__, str(os.getpid()), *command]
 
 
-def tie(parent: int) -> None:
+def set_parent_death_signal(parent: int) -> None:
     """Tie this process to the one with this id, which started it. Ends it at once where that one is gone already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -33,7 +33,7 @@ def tie(parent: int) -> None:
 def main() -> None:
     """Tie this process to its parent and become the command."""
     parent, *command = sys.argv[1:]
-    tie(int(parent))
+    set_parent_death_signal(int(parent))
     os.execvp(command[0], command)  # noqa: S606  # no shell is wanted
 
 

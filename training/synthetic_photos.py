@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from training.data import Split
+from training.image_folder import Answer
 from training.markdown import table
-from training.pictures import Answer
 
 Image28 = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]

@@ -1,0 +1,46 @@
+"""What calls do with answers that are not accepted."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+
+from app.errors import MalformedParameter
+from app.inference.engine import Probabilities
+from app.inference.manager import LoadedModel
+from app.inference.rejection import RejectionReason, reject
+from app.metrics import Metrics
+
+_STRICT = {"true": True, "1": True, "false": False, "0": False}
+
+
+def is_strict(request: Request) -> bool:
+    """Whether the query asks for an error in place of an answer that is not accepted. Raises MalformedParameter."""
+    if not request.scope["query_string"]:  # as nearly always; to parse it takes as long as to read some pictures
+        return False
+    text = request.query_params.get("strict", "false")
+    try:
+        return _STRICT[text.lower()]
+    except KeyError:
+        raise MalformedParameter(f"strict is {text!r:.40}; send strict=true or strict=false, or leave it out") from None
+
+
+def decide(
+    on_picture: Sequence[RejectionReason | None], probabilities: Probabilities, model: LoadedModel, metrics: Metrics
+) -> list[RejectionReason | None]:
+    """Decide which answers are accepted, and count those that are not.
+
+    Args:
+        on_picture: Why each picture is rejected before the network is asked, which comes first.
+        probabilities: What the network answers, float32 (n, 10).
+        model: The version that answered, with its threshold.
+        metrics: Counts rejections.
+
+    Returns:
+        A reason for each picture, None where its answer is accepted.
+    """
+    by_network = reject(probabilities, model.manifest.threshold)
+    reasons = [first or second for first, second in zip(on_picture, by_network, strict=True)]
+    for reason in reasons:
+        if reason:
+            metrics.rejected(reason)
+    return reasons

@@ -1,0 +1,1 @@
+"""Versions on disk and their manifests. Standard library only: the service and training share it."""
