@@ -1,4 +1,4 @@
-"""The database: its tables, its connections, and what becomes of a call when it does not answer."""
+"""The database: its connections, and what becomes of a call when it does not answer."""
 
 import logging
 import sqlite3
@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy import Boolean, Column, Double, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import Table
 
 from app.errors import DatabaseUnavailable, StorageFull
 
@@ -21,91 +21,15 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0002"  # the newest migration; a test compares it with the files
 
 # Any number will do, as long as it is the same in every process: on PostgreSQL it stands for "the writer".
-_WRITER = 0x44494749
+_WRITER_LOCK = 0x44494749
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
-BUSY_SECONDS = 5  # so long one waits for those who write to an SQLite file
+BUSY_SECONDS = 5  # how long to wait for other writers of an SQLite file
 
 # Seconds after which a server that says nothing at all counts as away. A statement that is only slow is ended by the
 # server itself before (see _options).
-SILENCE = 12.0
-
-# Times are seconds since 1970, UTC, by the database's clock, so that several hosts need not agree on theirs.
-metadata = sa.MetaData()
-
-jobs = Table(
-    "jobs",
-    metadata,
-    Column("id", Integer, Identity(), primary_key=True),
-    Column("status", Text, nullable=False, index=True),
-    Column("asked", sa.JSON, nullable=False),  # as it came, so that a repeated request can be told from another
-    Column("request", sa.JSON, nullable=False),
-    Column("idempotency_key", Text, unique=True),
-    Column("created", Double, nullable=False),
-    Column("started", Double),
-    Column("finished", Double),
-    # Whose job it is while it runs: a new token each time that it is taken, and until when its worker may be silent.
-    Column("claim", Text),
-    Column("lease", Double),
-    Column("steps", Integer, nullable=False),  # epochs and phases behind it
-    Column("attempts", Integer, nullable=False),  # times that it was taken since its last step
-    Column("cancel_requested", Boolean, nullable=False),
-    Column("progress", sa.JSON(none_as_null=True)),
-    Column("verdict", sa.JSON(none_as_null=True)),
-    Column("parent", Integer),
-    Column("version", Integer),
-    Column("reason", Text),
-    sqlite_autoincrement=True,  # an id is never given twice
-)
-
-events = Table(
-    "events",
-    metadata,
-    Column("id", Integer, Identity(), primary_key=True),
-    Column("job", Integer, ForeignKey("jobs.id"), nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("data", sa.JSON, nullable=False),
-    Column("created", Double, nullable=False),
-    Index("events_of_job", "job", "id"),
-    sqlite_autoincrement=True,
-)
-
-workers = Table(
-    "workers",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("seen", Double, nullable=False),
-    Column("problem", Text),  # why it cannot train, where it cannot
-    Column("recipes", sa.JSON(none_as_null=True)),  # names that it knows
-)
-
-feedback = Table(
-    "feedback",
-    metadata,
-    Column("id", Integer, Identity(), primary_key=True),
-    Column("digest", Text, nullable=False, unique=True),  # SHA-256 of the image as the model saw it
-    Column("label", Integer, nullable=False),
-    Column("held_back", Boolean, nullable=False),
-    Column("seen", LargeBinary, nullable=False),  # 28x28 bytes
-    Column("sent", LargeBinary, nullable=False),
-    Column("sent_type", Text, nullable=False),
-    Column("prediction", Integer, nullable=False),
-    Column("probabilities", sa.JSON, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("created", Double, nullable=False),
-    sqlite_autoincrement=True,
-)
-
-labels = Table(
-    "labels",
-    metadata,
-    Column("id", Integer, Identity(), primary_key=True),
-    Column("feedback", Integer, ForeignKey("feedback.id"), nullable=False, index=True),
-    Column("label", Integer, nullable=False),
-    Column("created", Double, nullable=False),
-    sqlite_autoincrement=True,
-)
+SILENCE_SECONDS = 12.0
 
 
 class Database:
@@ -191,7 +115,7 @@ class Database:
         try:
             with self._connect().execution_options(digits_writing=writing) as connection, connection.begin():
                 if writing and not self._is_sqlite:
-                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
                 yield connection
         except (sa.exc.DataError, sa.exc.IntegrityError):
             raise  # it did answer: a mistake of ours, which trying again would repeat for ever
@@ -281,7 +205,7 @@ def _options(url: sa.URL) -> dict[str, Any]:
 
 
 def _connect_impatiently(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
-    """A connection to PostgreSQL that breaks off when the server says nothing for SILENCE seconds.
+    """A connection to PostgreSQL that breaks off when the server says nothing for SILENCE_SECONDS.
 
     The limits in _options are the server's own, or the network's. A server that is frozen, as by a disk that hangs,
     heeds the first, and its kernel goes on acknowledging packets for the second.
@@ -294,14 +218,14 @@ def _connect_impatiently(dialect: Any, record: Any, arguments: Any, options: dic
 
         def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
             """The same steps of the protocol; between them psycopg looks in ten times a second, also in vain."""
-            deadline = time.monotonic() + SILENCE
+            deadline = time.monotonic() + SILENCE_SECONDS
             try:
                 wanted = next(gen)
                 while True:
                     ready = yield wanted
                     if not ready and time.monotonic() > deadline:
                         self.close()
-                        raise psycopg.OperationalError(f"no answer within {SILENCE:g} seconds")
+                        raise psycopg.OperationalError(f"no answer within {SILENCE_SECONDS:g} seconds")
                     wanted = gen.send(ready)
             except StopIteration as done:  # some steps need no look at all
                 return done.value

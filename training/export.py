@@ -120,7 +120,7 @@ def _in_float32(network: keras.Model) -> keras.Model:
 
 
 def _to_openvino(network: keras.Model, folder: Path, extra_outputs: dict[str, keras.KerasTensor]) -> None:
-    """extra_outputs: what else the graph gives, in int8, by the names of its outputs. Where they are unsure, the service
+    """extra_outputs: what else the graph gives, in int8, by name. Where they are unsure, the service
     asks the ensemble.
     """
     if extra_outputs:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from PIL import Image
 
-from app import database
+from app import tables
 from app.database import Database
 
 # One image in so many is kept back from training, to measure on.
@@ -23,7 +23,7 @@ HELD_BACK_OF = 5
 SIDE = 28
 _PAGE = 200  # images that an archive reads from the database at a time, without what was sent
 
-feedback, labels = database.feedback, database.labels
+feedback, labels = tables.feedback, tables.labels
 
 
 @dataclass(frozen=True)

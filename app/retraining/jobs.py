@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from app import database
+from app import tables
 from app.database import Database
 from app.errors import IdempotencyKeyReused, JobNotFound, JobOver, QueueFull
 
@@ -19,7 +19,7 @@ KNOWN_WORKERS_SECONDS = 30.0  # a worker that was not seen for longer says nothi
 
 MOST_EVENTS = 1000  # that are read at a time; a long training has tens of thousands
 
-jobs, events, workers = database.jobs, database.events, database.workers
+jobs, events, workers = tables.jobs, tables.events, tables.workers
 
 
 class JobStatus(StrEnum):

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from app import database
+from app import database, tables
 from app.database import Database
 from app.errors import DatabaseUnavailable, IdempotencyKeyReused, JobNotFound, JobOver, QueueFull
 from app.retraining.jobs import MOST_ATTEMPTS, MOVES, Job, Jobs, JobStatus, LeaseLost, Request
@@ -40,7 +40,7 @@ def kinds(jobs: Jobs, number: int) -> list[str]:
 
 def test_migrations_give_the_tables_that_the_code_has(base: Database) -> None:
     with base.reading() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), database.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     script = ScriptDirectory(str(database.MIGRATIONS))
     assert script.get_current_head() == database.HEAD
 
