@@ -29,6 +29,7 @@ from app.api.middleware import AccessMiddleware
 from app.api.together import Together
 from app.database import Database
 from app.errors import DatabaseUnavailable, DigitsError, ModelError, StartError
+from app.inference import keras_file
 from app.inference.manager import ModelManager
 from app.metrics import Metrics
 from app.parent_death_signal import set_parent_death_signal
@@ -77,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _build(settings: Settings) -> FastAPI:
+    keras_file.convert(settings)
     metrics = Metrics()
     manager = ModelManager(settings.models, settings.threads, metrics, settings.max_waiting)
     try:

@@ -1,10 +1,20 @@
 """All settings of the service, each from an environment variable that starts with ``DIGITS_``."""
 
+import hashlib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from app.resources import cores
 
@@ -19,6 +29,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     models: Path = Field(default=Path("models/digits"), description="Folder of the model versions and CURRENT.")
+    model: Path | None = Field(
+        default=None,
+        description="A saved Keras file to serve as it is, in place of DIGITS_MODELS. It is converted at the first "
+        "start, into a folder below DIGITS_STATE; that needs the training extra.",
+    )
+    model_pixels: Literal["0..255", "0..1", "-1..1"] = Field(
+        default="0..255", description="Range of the numbers that the network of DIGITS_MODEL was trained on."
+    )
     max_body: ByteSize = Field(
         default=ByteSize(5 * 1024 * 1024), ge=1, description="Largest request body, in bytes or as 5MiB."
     )
@@ -71,11 +89,36 @@ class Settings(BaseModel):
         variables = {name: os.environ.get(f"{PREFIX}{name.upper()}", "") for name in cls.model_fields}
         return cls.model_validate({name: value for name, value in variables.items() if value.strip()})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _folder_of_model(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A Keras file has a folder of its own, by its content."""
+        if not (model := values.get("model")):
+            return values
+        try:
+            content = Path(model).read_bytes()
+        except OSError:
+            return values  # told by the check of the field itself
+        pixels = str(values.get("model_pixels", cls.model_fields["model_pixels"].default))
+        digest = hashlib.sha256(content + pixels.encode()).hexdigest()
+        state = Path(values.get("state", cls.model_fields["state"].default))
+        return values | {"models": state / "keras" / digest[:16]}
+
     def database(self) -> str:
         """The database's URL."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.state.absolute() / 'digits.db'}"
+
+    @field_validator("model")
+    @classmethod
+    def _can_be_read(cls, model: Path | None) -> Path | None:
+        try:
+            if model:
+                model.open("rb").close()
+        except OSError as error:
+            raise ValueError(f"{model}: {(error.strerror or str(error)).lower()}") from None
+        return model
 
     @field_validator("admin_token")
     @classmethod
@@ -88,4 +131,7 @@ class Settings(BaseModel):
 
 def faults(error: ValidationError) -> str:
     """What is wrong with which variables; never their values, since some are secrets."""
-    return "; ".join(f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
+    return "; ".join(
+        f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors()
+    )

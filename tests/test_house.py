@@ -16,6 +16,8 @@ from tests.conftest import ROOT, environment, free_port
 MAY_IMPORT = {
     "app.__main__": ("app",),
     "app.main": ("app",),
+    "app.server": ("app",),
+    "app.reading": ("app",),
     "app.services": ("app",),
     "app.protocol": ("app.errors",),
     "app.metrics": ("app.inference",),
@@ -28,6 +30,7 @@ MAY_IMPORT = {
     "app.tables": (),
     "app.database": ("app.errors",),
     "app.vision": ("app.vision", "app.inference.rejection", "app.errors"),
+    "app.inference.keras_file": ("app.registry", "app.settings", "app.errors"),
     "app.inference": ("app.inference", "app.registry", "app.errors"),
     "app.registry": ("app.registry",),
     "app.settings": ("app.resources",),

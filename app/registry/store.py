@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -154,6 +155,16 @@ def _move_in(staged: Path, manifest: Manifest, folder: Path, number: int) -> int
         shutil.rmtree(incoming, ignore_errors=True)
     _sync(folder)
     return number
+
+
+def shipped_folder() -> Path | None:
+    """The folder of the version that comes with Digits: of the installed package, or of the checkout."""
+    code = Path(__file__).parents[2]
+    installed = "share/digits/models"
+    for folder in (Path(sysconfig.get_path("data"), installed), code / installed, code / "models" / "digits"):
+        if (folder / CURRENT).is_file():
+            return folder
+    return None
 
 
 def seed(shipped: Path, folder: Path) -> bool:

@@ -1,0 +1,39 @@
+"""Serves a saved Keras file as it is: DIGITS_MODEL."""
+
+import importlib.util
+import logging
+import subprocess
+import sys
+import tempfile
+
+from app.errors import StartError
+from app.registry import store
+from app.settings import Settings
+
+_log = logging.getLogger("digits")
+
+
+def convert(settings: Settings) -> None:
+    """Convert the file that DIGITS_MODEL names into a version of its own folder, unless that was done before.
+
+    ``python -m training export`` does it, which compares both forms of the network.
+
+    Raises:
+        StartError: Keras or TensorFlow is not installed, or the file cannot be served.
+    """
+    if settings.model is None or (settings.models / store.CURRENT).exists():
+        return
+    missing = [name for name in ("keras", "tensorflow") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise StartError(
+            f"DIGITS_MODEL: {settings.model} has to be converted, and {' and '.join(missing)} is not installed here; "
+            "pip install 'digits[train]' brings what it needs"
+        )
+    _log.info(f"converting {settings.model}, once")
+    command = [sys.executable, "-m", "training", "export", str(settings.model.absolute()), "--unmeasured"]
+    command += ["--models", str(settings.models.absolute()), "--pixels", settings.model_pixels]
+    with tempfile.TemporaryDirectory(prefix="digits-") as scratch:  # it writes beside where it runs
+        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it cannot be converted"]
+        raise StartError(f"DIGITS_MODEL: {lines[-1].removeprefix('training: ')}")
