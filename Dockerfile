@@ -33,6 +33,7 @@ RUN python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb
 
 FROM installer AS code
 COPY README.md LICENSE ./
+COPY models/digits models/digits
 COPY training training
 COPY app app
 RUN pip install --no-deps --no-build-isolation --target /opt/code .
@@ -61,7 +62,6 @@ RUN cd /opt/digits/lib/python3.11/site-packages \
 
 FROM base AS serve
 COPY --from=serving-packages /opt/digits /opt/digits
-COPY models/digits /opt/models
 VOLUME ["/models", "/state"]
 USER 10001:10001
 EXPOSE 8000
@@ -69,7 +69,7 @@ EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s CMD ["python", "-ISc", "import http.client, sys; \
 c = http.client.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/health/ready'); \
 sys.exit(c.getresponse().status != 200)"]
-CMD ["python", "-m", "app", "--host", "0.0.0.0", "--seed", "/opt/models"]
+CMD ["python", "-m", "app", "--host", "0.0.0.0", "--seed"]
 COPY --from=code /opt/code /opt/digits/lib/python3.11/site-packages
 
 

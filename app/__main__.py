@@ -75,8 +75,10 @@ def _parser() -> argparse.ArgumentParser:
         "--seed",
         type=Path,
         metavar="FOLDER",
-        default=shipped_folder(),
-        help="versions with which an empty DIGITS_MODELS begins; default: the one that ships",
+        nargs="?",
+        const=shipped_folder(),
+        help="where DIGITS_MODELS has no version yet, begin with this folder's, by default the one that ships; always "
+        "so where DIGITS_MODELS is not set",
     )
 
     read = commands.add_parser("read", help="read files, without a server", description="Reads files.")

@@ -90,7 +90,7 @@ def _prepare(seed: Path | None) -> str | None:
         settings = Settings.from_environment()
         if settings.model:
             keras_file.convert(settings)
-        elif seed and store.seed(seed, settings.models):
+        elif (seed := seed or _default_seed()) and store.seed(seed, settings.models):
             _log.info("there was no version yet; the one that ships will serve")
         store.verify(settings.models / str(store.current(settings.models)))
     except ValidationError as error:
@@ -101,6 +101,13 @@ def _prepare(seed: Path | None) -> str | None:
         reason = (error.strerror or str(error)).lower()
         return f"{error.filename}: {reason}; let the service write the models' folder"
     return None
+
+
+def _default_seed() -> Path | None:
+    """The version that ships, where no folder is asked for: a wrong DIGITS_MODELS should be noticed."""
+    from app.registry import store
+
+    return None if os.environ.get("DIGITS_MODELS", "").strip() else store.shipped_folder()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -78,7 +78,7 @@ class Container:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        command = ["python", "-m", "app", "--port", str(port), "--seed", "/opt/models"]
+        command = ["python", "-m", "app", "--port", str(port), "--seed"]
         self.id = _docker("run", "--detach", *RESTRICTED, "digits", *command)
         _await_ready(self.url)
 
