@@ -19,7 +19,7 @@ _log = logging.getLogger("digits.access")
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # Characters. A pipe keeps lines of several processes apart up to 4,096 bytes.
-MAX_LOGGED_PATH = 500
+MAX_LOGGED_PATH_LENGTH = 500
 
 _CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client that hung up; it is logged and counted, never sent
 
@@ -93,7 +93,7 @@ class AccessMiddleware:
             line = {
                 "request_id": request_id,
                 "method": method,
-                "path": path[:MAX_LOGGED_PATH],
+                "path": path[:MAX_LOGGED_PATH_LENGTH],
                 "status": status,
                 "duration_ms": round(seconds * 1000, 2),
                 "version": state.get("version", services.manager.model.manifest.version),

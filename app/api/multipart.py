@@ -13,7 +13,7 @@ from python_multipart.multipart import parse_options_header
 from app.errors import MalformedBody
 
 # A part's headers are a name, a file name and a type; browsers cut nothing, but no file system has longer names.
-MOST_HEADER_BYTES = 4096
+MAX_HEADER_BYTES = 4096
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,70}")  # a boundary that needs no quotes, RFC 2046 (5.1.1) and RFC 9110 (5.6.2)
 
@@ -62,7 +62,7 @@ def _part(piece: bytes) -> Part:
     """What stands between two delimiters: the rest of the first one's line, headers, an empty line, the content."""
     rest, line_end, piece = piece.partition(b"\r\n")
     # Without headers, which may be, the empty line comes at once.
-    headers, empty_line, _ = (b"\r\n" + piece[: MOST_HEADER_BYTES + 4]).partition(b"\r\n\r\n")
+    headers, empty_line, _ = (b"\r\n" + piece[: MAX_HEADER_BYTES + 4]).partition(b"\r\n\r\n")
     if rest.strip(b" \t") or not line_end or not empty_line:
         raise MalformedBody("the multipart body is damaged; send it again")
     name, media_type, decode = _described(headers)

@@ -22,10 +22,10 @@ from app.services import Services, ServicesDep
 
 router = APIRouter(tags=["retraining"])
 
-MAX_BODY = 64 * 1024
-LONGEST_KEY = 200
+MAX_BODY_BYTES = 64 * 1024
+MAX_KEY_LENGTH = 200
 
-ALIVE_SECONDS = 15.0  # a stream that is silent for longer is cut by proxies, so something is said
+STREAM_HEARTBEAT_SECONDS = 15.0  # a stream that is silent for longer is cut by proxies, so something is said
 
 _RETRY = b"retry: 1000\n\n"
 
@@ -47,7 +47,7 @@ async def retrain(
     request: Request,
     response: Response,
     services: ServicesDep,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=LONGEST_KEY)] = None,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=MAX_KEY_LENGTH)] = None,
 ) -> Any:
     """Queues a job and answers at once; `Location` is where to watch it. Jobs run one at a time, in order.
 
@@ -55,7 +55,7 @@ async def retrain(
     it is better; the job's `verdict` says why or why not. Send an `Idempotency-Key` to be able to repeat the request
     safely: the same key gives the same job.
     """
-    asked = _asked(await services.bodies.read(request, MAX_BODY, "the settings of a training take less"))
+    asked = _asked(await services.bodies.read(request, MAX_BODY_BYTES, "the settings of a training take less"))
     job = await run_in_threadpool(_submit, services, asked, idempotency_key)
     response.headers["Location"] = f"/jobs/{job.id}"
     return _shown(job)
@@ -172,7 +172,7 @@ async def _stream(services: Services, job: int, last: int, found: list[Event], o
                 found = []
             if found or over:
                 continue
-            if not await _first_of(changed, services.stopping, timeout_seconds=ALIVE_SECONDS):
+            if not await _first_of(changed, services.stopping, timeout_seconds=STREAM_HEARTBEAT_SECONDS):
                 yield b": waiting\n\n"
             if services.stopping.is_set():
                 return  # clients come back with Last-Event-ID

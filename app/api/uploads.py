@@ -23,10 +23,10 @@ from app.vision.png import plain_png
 RAW = "application/octet-stream"
 
 # Fields that a form may have beside its files; they are ignored, but not without limit.
-OTHER_FIELDS = 16
+MAX_OTHER_FIELDS = 16
 
 # How files begin that may come in place of pixels.
-_MARKS = (
+_MAGIC_BYTES = (
     (b"\x89PNG\r\n\x1a\n", "PNG file"),
     (b"\xff\xd8\xff", "JPEG file"),
     (b"GIF8", "GIF file"),
@@ -72,7 +72,7 @@ def parse_one(body: bytes, content_type: str) -> Upload:
         return File(body, media_type)
     if media_type == "multipart/form-data":
         fields = MalformedBody("the form has too many fields; send one field 'file'")
-        files = _files(body, content_type, 1 + OTHER_FIELDS, fields)
+        files = _files(body, content_type, 1 + MAX_OTHER_FIELDS, fields)
         if len(files) > 1:
             raise MalformedBody(f"the form has {len(files)} fields 'file'; send one, or all of them to /predict/batch")
         return files[0]
@@ -102,7 +102,7 @@ def parse_labelled(body: bytes, content_type: str) -> tuple[Upload, int]:
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
         fields = MalformedBody("the form has too many fields; send one field 'file' and one field 'label'")
-        parts = parse_multipart(body, content_type, most=2 + OTHER_FIELDS, too_many=fields)
+        parts = parse_multipart(body, content_type, most=2 + MAX_OTHER_FIELDS, too_many=fields)
         files = _only_files(parts)
         labels = [part.content for part in parts if part.name == "label"]
         if len(files) != 1 or len(labels) != 1:
@@ -138,10 +138,10 @@ def parse_many(body: bytes, content_type: str, most: int) -> list[Upload | Digit
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
         fields = BatchTooLarge(
-            f"the form has more than {most + OTHER_FIELDS:,} fields; send at most {most:,} images in one call, and"
-            f" {OTHER_FIELDS} other fields"
+            f"the form has more than {most + MAX_OTHER_FIELDS:,} fields; send at most {most:,} images in one call, and"
+            f" {MAX_OTHER_FIELDS} other fields"
         )
-        files = _files(body, content_type, most + OTHER_FIELDS, fields)
+        files = _files(body, content_type, most + MAX_OTHER_FIELDS, fields)
         if len(files) > most:
             raise too_many
         return [*files]
@@ -177,7 +177,7 @@ def _raw(body: bytes) -> UInt8Image:
 
 def _file_type(body: bytes) -> str | None:
     """What kind of file a body begins as, where it is none of plain pixels."""
-    for mark, kind in _MARKS:
+    for mark, kind in _MAGIC_BYTES:
         if body.startswith(mark):
             return kind
     if is_webp(body):

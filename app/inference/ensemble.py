@@ -18,7 +18,7 @@ from app.registry.store import FIRST_NETWORK_OUTPUT, FIRST_STAGE_OUTPUT
 LARGE_BATCH_SIZES = (32, 64)
 
 # Batches of the network after it, of which others are made up: each takes a millisecond and more to prepare.
-SIZES = (1, 2, 4, 8, 16)
+BATCH_SIZES = (1, 2, 4, 8, 16)
 
 # Test-time augmentation: degrees by which an image is turned, and pixels by which it is moved, right and down. Of
 # 10,000 validation images two networks had 36 and 37 errors, and together 33; with the turned ones 33 and 33, together
@@ -36,7 +36,7 @@ MIN_TTA_CONFIDENCE = 0.25
 # be better for digits, but takes letters for them.
 LOGIT_SCALE = 1.1
 
-_SMALLEST = np.float32(1e-30)  # a probability of 0 has no logarithm
+_MIN_PROBABILITY = np.float32(1e-30)  # a probability of 0 has no logarithm
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def load_cascade(graph: Graph, threads: int) -> Cascade:
         small = OpenVinoEngine(graph, 1, sizes, output=FIRST_STAGE_OUTPUT)
         stages.append(Stage(small.predict, max(sizes), manifest.cascade_threshold))
     network = OpenVinoEngine(
-        graph, threads, SIZES, output=None if manifest.tta_threshold is None else FIRST_NETWORK_OUTPUT
+        graph, threads, BATCH_SIZES, output=None if manifest.tta_threshold is None else FIRST_NETWORK_OUTPUT
     )
     stages.append(
         Stage(network.predict, OpenVinoEngine.MAX_BATCH_SIZE, manifest.tta_threshold or 0.0, MIN_TTA_CONFIDENCE)
@@ -151,7 +151,7 @@ def views(image: NDArray[np.uint8]) -> Images:
 
 def geometric_mean(probabilities: Probabilities) -> NDArray[np.float32]:
     """The geometric mean over views with its logits scaled: float32 (views, 10) to (10,)."""
-    logits = LOGIT_SCALE * np.log(np.maximum(probabilities, _SMALLEST)).mean(axis=0)
+    logits = LOGIT_SCALE * np.log(np.maximum(probabilities, _MIN_PROBABILITY)).mean(axis=0)
     mean = np.exp(logits - logits.max())
     result: NDArray[np.float32] = mean / mean.sum()
     return result

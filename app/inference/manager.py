@@ -17,7 +17,7 @@ from app.registry.manifest import Manifest
 _log = logging.getLogger("digits")
 
 # To look at CURRENT and the files that it names takes a tenth of a millisecond.
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 RETRY_SECONDS = 30.0
 
 
@@ -100,7 +100,7 @@ class ModelManager:
     async def watch(self) -> None:
         """Follow CURRENT until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             try:
                 await self._follow()
             except Exception:  # a watcher that ended unseen would leave the old version serving for ever

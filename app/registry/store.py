@@ -28,7 +28,7 @@ FIRST_STAGE = "first_stage.keras"  # of a version with a cascade; the graph has 
 FIRST_NETWORK_OUTPUT, FIRST_STAGE_OUTPUT = "first", "first_stage"
 CURRENT = "CURRENT"
 INCOMING, NEXT = ".incoming-", ".current-"  # what is not in its place yet
-LONGEST_NUMBER = 9  # digits
+MAX_NUMBER_LENGTH = 9  # digits
 
 
 class VersionError(Exception):
@@ -238,7 +238,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER and str(int(text)) == text
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_NUMBER_LENGTH and str(int(text)) == text
 
 
 def _sync(path: Path) -> None:

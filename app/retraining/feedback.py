@@ -18,10 +18,10 @@ from app import tables
 from app.database import Database
 
 # One image in so many is kept back from training, to measure on.
-HELD_BACK_OF = 5
+HELD_OUT_EVERY = 5
 
 SIDE = 28
-_PAGE = 200  # images that an archive reads from the database at a time, without what was sent
+_PAGE_SIZE = 200  # images that an archive reads from the database at a time, without what was sent
 
 feedback, labels = tables.feedback, tables.labels
 
@@ -80,7 +80,7 @@ class Feedback:
                     .values(
                         digest=digest,
                         label=label,
-                        held_back=int(digest, 16) % HELD_BACK_OF == 0,
+                        held_back=int(digest, 16) % HELD_OUT_EVERY == 0,
                         seen=pixels,
                         sent=example.sent,
                         sent_type=example.sent_type,
@@ -121,7 +121,7 @@ class Feedback:
 
     def _all(self) -> Iterator[Correction]:
         last = 0
-        while page := self.page(_PAGE, last):
+        while page := self.page(_PAGE_SIZE, last):
             yield from page
             last = page[-1].id
 

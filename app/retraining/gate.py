@@ -9,7 +9,7 @@ SIGNIFICANCE = 0.05
 
 # Share of the images that a candidate may lose where it and the current version have both learned them, the candidate
 # longer ago: those that were known by heart. Fine-tuning version 1 with no corrections at all lost 6 of 10,000.
-BY_HEART = 0.001
+MEMORISED_SHARE = 0.001
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def judge(
         better = mnist.candidate / mnist.images > known[0] / known[1]
         beside = f"{known[0]:,} of {known[1]:,} in the serving version's card, which has learned the images used here"
     else:
-        forgiven = round(BY_HEART * mnist.images) if mnist.learned_by_current else 0
+        forgiven = round(MEMORISED_SHARE * mnist.images) if mnist.learned_by_current else 0
         chance = _chance_of_pairs(mnist.only_candidate, max(0, mnist.only_current - forgiven))
         better = mnist.better
         beside = f"{mnist.current:,}"

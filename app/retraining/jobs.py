@@ -13,11 +13,11 @@ from app.database import Database
 from app.errors import IdempotencyKeyReused, JobNotFound, JobOver, QueueFull
 
 # A job is taken this many times without a step forward before it counts as failed: once, and twice again.
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 
-KNOWN_WORKERS_SECONDS = 30.0  # a worker that was not seen for longer says nothing about what can be trained
+WORKER_TIMEOUT_SECONDS = 30.0  # a worker that was not seen for longer says nothing about what can be trained
 
-MOST_EVENTS = 1000  # that are read at a time; a long training has tens of thousands
+MAX_EVENTS_PER_READ = 1000  # that are read at a time; a long training has tens of thousands
 
 jobs, events, workers = tables.jobs, tables.events, tables.workers
 
@@ -34,10 +34,10 @@ class JobStatus(StrEnum):
 
     @property
     def over(self) -> bool:
-        return not MOVES[self]
+        return not TRANSITIONS[self]
 
 
-MOVES = {
+TRANSITIONS = {
     JobStatus.QUEUED: {JobStatus.RUNNING, JobStatus.CANCELLED},
     JobStatus.RUNNING: {
         JobStatus.QUEUED,  # its worker was told to stop, or is gone
@@ -199,10 +199,10 @@ class Jobs:
                 sa.select(events)
                 .where(events.c.job == number, events.c.id > last)
                 .order_by(events.c.id)
-                .limit(MOST_EVENTS)
+                .limit(MAX_EVENTS_PER_READ)
             )
             told = [Event(row.id, row.kind, row.data, row.created) for row in found]
-            return told, over and len(told) < MOST_EVENTS
+            return told, over and len(told) < MAX_EVENTS_PER_READ
 
     def newest_event(self) -> int:
         """The id of the newest event of any job; 0 where there is none. Raises DatabaseUnavailable."""
@@ -212,14 +212,14 @@ class Jobs:
     def problem_of_workers(self) -> str | None:
         """Why no worker can train, where all that were seen lately say so."""
         with self._base.reading() as connection:
-            lately = self._base.now(connection) - KNOWN_WORKERS_SECONDS
+            lately = self._base.now(connection) - WORKER_TIMEOUT_SECONDS
             problems = connection.execute(sa.select(workers.c.problem).where(workers.c.seen > lately)).scalars().all()
         return problems[0] if problems and all(problems) else None
 
     def recipes_of_workers(self) -> list[str]:
         """Names of the recipes that workers seen lately know; empty while none has announced any."""
         with self._base.reading() as connection:
-            lately = self._base.now(connection) - KNOWN_WORKERS_SECONDS
+            lately = self._base.now(connection) - WORKER_TIMEOUT_SECONDS
             known = connection.execute(sa.select(workers.c.recipes).where(workers.c.seen > lately)).scalars()
             return list(dict.fromkeys(name for recipes in known for name in recipes or []))
 
@@ -352,7 +352,7 @@ class Jobs:
             self._again(connection, row, "its worker is gone")
 
     def _again(self, connection: sa.Connection, row: Any, reason: str) -> None:
-        if row.attempts >= MOST_ATTEMPTS:
+        if row.attempts >= MAX_ATTEMPTS:
             reason = f"given up after {row.attempts} attempts without a step forward; the last ended because {reason}"
             self._move(connection, row, JobStatus.FAILED, {"reason": reason}, reason=reason)
         else:
@@ -361,7 +361,7 @@ class Jobs:
     def _move(
         self, connection: sa.Connection, row: Any, to: JobStatus, told: dict[str, Any] | None = None, **values: Any
     ) -> None:
-        assert to in MOVES[JobStatus(row.status)], f"a job does not go from {row.status} to {to}"
+        assert to in TRANSITIONS[JobStatus(row.status)], f"a job does not go from {row.status} to {to}"
         if to.over:
             values |= {"finished": self._base.now(connection), "claim": None, "lease": None}
         connection.execute(sa.update(jobs).where(jobs.c.id == row.id).values(status=to, **values))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-BAR = 16
+BAR_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Progress:
         return Progress(**values)
 
     def __str__(self) -> str:
-        done = BAR * self.batch // self.batches
+        done = BAR_WIDTH * self.batch // self.batches
         minutes, seconds = divmod(round(self.seconds_left), 60)
         text = (
-            f"epoch {self.epoch}/{self.epochs} [{'=' * done}{' ' * (BAR - done)}] {minutes}:{seconds:02d} left | "
+            f"epoch {self.epoch}/{self.epochs} [{'=' * done}{' ' * (BAR_WIDTH - done)}] {minutes}:{seconds:02d} left | "
             f"loss {self.loss:.4f} accuracy {self.accuracy:.2%}"
         )
         if self.val_accuracy is not None:

@@ -13,9 +13,9 @@ from app.settings import Settings
 
 # Seconds until a worker that ended is started again: soon at first, for a crash; rarely, where it cannot start.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-STEADY_SECONDS = 60.0  # one that ran for so long begins with the short pause again
-LOCK_SECONDS = 1.0
-LOOK_SECONDS = 2.0  # between looks whether this machine can train by now
+STABLE_RUN_SECONDS = 60.0  # one that ran for so long begins with the short pause again
+LOCK_RETRY_SECONDS = 1.0
+PREREQUISITES_POLL_SECONDS = 2.0  # between looks whether this machine can train by now
 
 _log = logging.getLogger("digits.supervisor")
 
@@ -29,7 +29,7 @@ async def supervise(settings: Settings) -> None:
     if problem := prerequisites.problem(settings):
         _log.info(f"no retraining here: {problem}")
     while prerequisites.problem(settings):
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(PREREQUISITES_POLL_SECONDS)
     async with contextlib.AsyncExitStack() as stack:
         lock = await _first(settings)
         stack.callback(lock.close)
@@ -37,7 +37,7 @@ async def supervise(settings: Settings) -> None:
         while True:
             started = asyncio.get_running_loop().time()
             await _run_worker()
-            steady = asyncio.get_running_loop().time() - started > STEADY_SECONDS
+            steady = asyncio.get_running_loop().time() - started > STABLE_RUN_SECONDS
             pause = FIRST_PAUSE if steady else min(pause * 2, LONGEST_PAUSE)
             await asyncio.sleep(pause)
 
@@ -57,7 +57,7 @@ async def _first(settings: Settings) -> IO[bytes]:
             if not told and not isinstance(error, BlockingIOError):  # which says that another process has it
                 _log.error("no worker: %s: %s", path, error.strerror)
                 told = True
-        await asyncio.sleep(LOCK_SECONDS)
+        await asyncio.sleep(LOCK_RETRY_SECONDS)
 
 
 async def _run_worker() -> None:

@@ -36,12 +36,12 @@ from app.retraining.jobs import Jobs, JobStatus, Lease, LeaseLost
 from app.retraining.progress import Progress
 from app.settings import Settings, faults
 
-KEEP_SECONDS = 0.5  # between signs of life, each of which also hears whether the job is called off
+HEARTBEAT_SECONDS = 0.5  # between signs of life, each of which also hears whether the job is called off
 IDLE_SECONDS = 0.5  # between looks at an empty queue
 ANNOUNCE_SECONDS = 5.0
 TERMINATE_SECONDS = 0.5  # that a training has to end by itself
-ROOM = 2**20  # bytes; a disk with less is full
-MEASURING = 10**6  # the step after the last epoch, however many there are
+MIN_FREE_BYTES = 2**20  # bytes; a disk with less is full
+MEASURING_STEP = 10**6  # the step after the last epoch, however many there are
 
 _log = logging.getLogger("digits.worker")
 
@@ -250,19 +250,19 @@ class Worker:
         reader = threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True)
         reader.start()
         output: list[str] = []
-        steps = 1 if arguments[0] == "fit" else MEASURING
+        steps = 1 if arguments[0] == "fit" else MEASURING_STEP
         try:
             while process.poll() is None:
                 self._follow(lease, lines, output, steps)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(KEEP_SECONDS)
+                    process.wait(HEARTBEAT_SECONDS)
             reader.join()
             self._follow(lease, lines, output, steps)
         finally:
             _end(process)
         # A training that cannot write its checkpoint has no room to say so either. Kept for another attempt, its files
         # would go on filling the disk that the database needs.
-        if process.returncode and shutil.disk_usage(self._runs).free < ROOM:
+        if process.returncode and shutil.disk_usage(self._runs).free < MIN_FREE_BYTES:
             raise Refused("there is no room left on the disk of DIGITS_STATE")
         if process.returncode == 2:
             raise Refused(_last_line(log) or "training ended without a word")

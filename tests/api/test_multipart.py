@@ -6,7 +6,7 @@ import quopri
 import httpx
 import pytest
 
-from app.api.multipart import MOST_HEADER_BYTES, Part, parse_multipart
+from app.api.multipart import MAX_HEADER_BYTES, Part, parse_multipart
 from app.errors import MalformedBody
 
 FORM = "multipart/form-data; boundary=x"
@@ -88,7 +88,7 @@ def test_what_a_client_sends() -> None:
         (b"--x\r\nContent-Transfer-Encoding: uuencode\r\n" + FILE + b"1\r\n--x--", "encoding 'uuencode'"),
         (b"--x\r\nContent-Transfer-Encoding: base64\r\n" + FILE + b"%%%\r\n--x--", "in base64, and is not"),
         (b"--x\r\nContent-Transfer-Encoding: base64\r\n" + FILE + b"abc\r\n--x--", "in base64, and is not"),
-        (b"--x\r\nA: " + b"a" * MOST_HEADER_BYTES + b"\r\n\r\n1\r\n--x--", "damaged"),
+        (b"--x\r\nA: " + b"a" * MAX_HEADER_BYTES + b"\r\n\r\n1\r\n--x--", "damaged"),
     ],
 )
 def test_what_is_no_form(body: bytes, reason: str) -> None:

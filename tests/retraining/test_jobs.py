@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from app import database, tables
 from app.database import Database
 from app.errors import DatabaseUnavailable, IdempotencyKeyReused, JobNotFound, JobOver, QueueFull
-from app.retraining.jobs import MOST_ATTEMPTS, MOVES, Job, Jobs, JobStatus, LeaseLost, Request
+from app.retraining.jobs import MAX_ATTEMPTS, TRANSITIONS, Job, Jobs, JobStatus, LeaseLost, Request
 
 SCRATCH = Request("scratch")
 
@@ -170,7 +170,7 @@ def test_a_job_whose_worker_is_gone_is_taken_again_and_the_old_one_may_do_nothin
 
 def test_a_job_that_never_gets_on_fails_with_the_reason(jobs: Jobs, hasty: Jobs) -> None:
     number = submit(jobs).id
-    for attempt in range(MOST_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         lease = hasty.claim()
         assert lease is not None
         assert lease.job.attempts == attempt + 1
@@ -185,7 +185,7 @@ def test_a_job_that_never_gets_on_fails_with_the_reason(jobs: Jobs, hasty: Jobs)
 def test_steps_forward_give_new_attempts(jobs: Jobs, hasty: Jobs) -> None:
     """A machine that is restarted every night still gets a long training done."""
     number = submit(jobs).id
-    for step in range(1, 3 * MOST_ATTEMPTS):
+    for step in range(1, 3 * MAX_ATTEMPTS):
         lease = hasty.claim()
         assert lease is not None, jobs.get(number)
         assert lease.job.id == number
@@ -194,7 +194,7 @@ def test_steps_forward_give_new_attempts(jobs: Jobs, hasty: Jobs) -> None:
 
 def test_an_accident_is_tried_again_twice(jobs: Jobs) -> None:
     number = submit(jobs).id
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         lease = jobs.claim()
         assert lease is not None
         jobs.interrupt(lease, "training ended with signal 9")
@@ -205,7 +205,7 @@ def test_an_accident_is_tried_again_twice(jobs: Jobs) -> None:
 
 def test_a_released_job_comes_next_and_no_attempt_is_counted(jobs: Jobs) -> None:
     first, _ = submit(jobs).id, submit(jobs).id
-    for _ in range(2 * MOST_ATTEMPTS):
+    for _ in range(2 * MAX_ATTEMPTS):
         lease = jobs.claim()
         assert lease is not None
         assert (lease.job.id, lease.job.attempts) == (first, 1)
@@ -318,7 +318,7 @@ def test_no_move_leads_out_of_an_end() -> None:
         JobStatus.FAILED,
         JobStatus.CANCELLED,
     }
-    assert set(MOVES) == set(JobStatus)
+    assert set(TRANSITIONS) == set(JobStatus)
 
 
 def test_a_database_that_is_away(tmp_path: Path) -> None:
