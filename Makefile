@@ -13,7 +13,8 @@ ready := .venv/.ready
 .PHONY: serve test test-docker lint train image up clean
 
 serve: $(ready)
-	$(bin)/python -m app --port $(PORT)
+	@echo "Digits serves at http://127.0.0.1:$(PORT), and explains itself at http://127.0.0.1:$(PORT)/docs."
+	$(bin)/digits serve --port $(PORT)
 
 test: $(ready)
 	$(bin)/pytest -m "not docker"
@@ -41,7 +42,8 @@ clean:
 
 # The marker is written last, so a set-up that was cut short is done again.
 $(ready): pyproject.toml constraints.txt
-	@echo "Installing what it needs into .venv, once: a minute or two."
+	@echo "Setting up .venv, once. This takes a minute or two, mostly for TensorFlow."
 	test -x $(bin)/pip || $(PYTHON) -m venv --clear .venv
-	$(bin)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(bin)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+	@echo "Set up."

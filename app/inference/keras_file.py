@@ -23,11 +23,10 @@ def convert(settings: Settings) -> None:
     """
     if settings.model is None or (settings.models / store.CURRENT).exists():
         return
-    missing = [name for name in ("keras", "tensorflow") if importlib.util.find_spec(name) is None]
-    if missing:
+    if not all(importlib.util.find_spec(name) for name in ("keras", "tensorflow")):
         raise StartError(
-            f"DIGITS_MODEL: {settings.model} has to be converted, and {' and '.join(missing)} is not installed here; "
-            "pip install 'digits[train]' brings what it needs"
+            f"DIGITS_MODEL: to convert {settings.model} takes Keras and TensorFlow; "
+            "pip install 'digits[train]' brings them"
         )
     _log.info(f"converting {settings.model}, once")
     command = [sys.executable, "-m", "training", "export", str(settings.model.absolute()), "--unmeasured"]
