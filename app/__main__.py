@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         nargs="?",
         const=shipped_folder(),
-        help="copy this folder's version if DIGITS_MODELS has none yet; without FOLDER the one that ships, which is also "
+        help="copy this folder's version if DIGITS_MODELS has none; without FOLDER the one that ships, which is also "
         "the default if DIGITS_MODELS is not set",
     )
 

@@ -21,8 +21,8 @@ class Reading(BaseModel):
     confidence: float = Field(ge=0, le=1, description="Its probability.", examples=[0.9998])
     accepted: bool = Field(description="Whether the answer is accepted. If not, do not rely on it.", examples=[True])
     reason: RejectionReason | None = Field(
-        description="Why the answer is not accepted: nothing stands out from the background (`blank`), what does is not "
-        "a digit (`no_digit`), there is more than one digit (`several_digits`), or it could be one of two digits "
+        description="Why the answer is not accepted: nothing stands out from the background (`blank`), what does is no "
+        "digit (`no_digit`), there is more than one digit (`several_digits`), or it could be one of two digits "
         "(`unsure`). Null if it is accepted.",
         examples=[None],
     )
@@ -78,7 +78,7 @@ class Metrics(BaseModel):
     nll: float = Field(description="Mean negative log-likelihood of the true digit.", examples=[0.010614])
     brier: float | None = Field(
         None,
-        description="Brier score: mean squared distance of the probabilities to the true ones, 0 to 2; null if not measured.",
+        description="Brier score: mean squared error of the probabilities, 0 to 2; null if not measured.",
         examples=[0.0059],
     )
     ece: float | None = Field(
@@ -140,8 +140,8 @@ class Retrain(BaseModel):
 
     start: Literal["current", "scratch"] | None = Field(
         None,
-        description="`current` fine-tunes the version that serves, `scratch` trains a new network. Default: `current` if "
-        "there is feedback to learn from and no recipe is named, else `scratch`.",
+        description="`current` fine-tunes the version that serves, `scratch` trains a new network. Default: `current` "
+        "if there is feedback to learn from and no recipe is named, else `scratch`.",
     )
     recipe: str | None = Field(None, description="Recipe of a new network; default: `default`.")
     epochs: int | None = Field(None, ge=1, le=1000, description="Number of epochs, in place of the recipe's.")

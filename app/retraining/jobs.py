@@ -153,7 +153,7 @@ class Jobs:
             self._tell(connection, row.id, "queued", {})
             return _job(row)
 
-    def of_key(self, key: str, asked: dict[str, Any]) -> Job | None:
+    def find_by_key(self, key: str, asked: dict[str, Any]) -> Job | None:
         """The job that was made for this key before. Raises IdempotencyKeyReused, DatabaseUnavailable."""
         with self._base.reading() as connection:
             return _of_key(connection, key, asked)

@@ -34,7 +34,7 @@ from app.retraining.feedback import Feedback
 from app.retraining.gate import Paired, Verdict, judge
 from app.retraining.jobs import Jobs, JobStatus, Lease, LeaseLost
 from app.retraining.progress import Progress
-from app.settings import Settings, faults
+from app.settings import Settings, validation_message
 
 HEARTBEAT_SECONDS = 0.5  # between signs of life, each of which also hears whether the job is called off
 IDLE_SECONDS = 0.5  # between looks at an empty queue
@@ -376,7 +376,7 @@ def main() -> None:
         settings = Settings.from_environment()
         base = Database(settings.database())
     except ValidationError as error:  # whose own text repeats the values, and some are secrets
-        _log.critical(faults(error))
+        _log.critical(validation_message(error))
         sys.exit(1)
     except DatabaseUnavailable as error:
         _log.critical(str(error))
