@@ -95,7 +95,7 @@ def _prepare(seed: Path | None) -> str | None:
         if settings.model:
             keras_file.convert(settings)
         elif (seed := seed or _default_seed()) and store.seed(seed, settings.models):
-            _log.info("DIGITS_MODELS had no version; copied the one that ships")
+            _log.info(f"{settings.models} had no version; copied the one in {seed}")
         store.verify(settings.models / str(store.current(settings.models)))
     except ValidationError as error:
         return validation_message(error)
