@@ -38,7 +38,7 @@ _MAGIC_BYTES = (
 )
 _PICTURES = {"PNG file", "JPEG file", "GIF file", "TIFF file", "WebP file", "BMP file"}
 
-# Types other than uint8 that clients send by mistake. Wide ones come first: their zeros make them look like narrow ones.
+# Types other than uint8 that clients send by mistake, wide ones first: their zeros make them look like narrow ones.
 _OTHER_DTYPES = ("<f8", "<i8", "<f4", "<i4", "<f2", "<i2")
 
 _ROWS = f"{SIDE} rows of {SIDE} numbers from 0 (background) to 255 (foreground)"
