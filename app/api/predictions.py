@@ -89,8 +89,8 @@ async def predict_batch(request: Request) -> Response:
         return parse_many(body, content_type, services.settings.max_batch)
 
     uploads = await parse_body(request, services, body, parse)
-    with _Yielder(request) as yielder:
-        images, outcomes = await _read_batch(request, services, uploads, yielder)
+    with Yielder(request) as yielder:
+        images, outcomes = await read_batch(request, services, uploads, yielder)
     rows = await run_network(request, services, model, images) if len(images) else np.empty((0, 10), np.float32)
     pieces, done = [], 0
     for start in range(0, len(outcomes), CHUNK_ENTRIES):
@@ -213,7 +213,7 @@ async def _wait_for_disconnect(request: Request) -> None:
         pass
 
 
-class _Yielder:
+class Yielder:
     """Lets other tasks run every TURN_SECONDS while a batch is read, and stops if its client disconnects."""
 
     def __init__(self, request: Request) -> None:
@@ -240,8 +240,8 @@ class _Yielder:
             self._end = time.perf_counter() + TURN_SECONDS
 
 
-async def _read_batch(
-    request: Request, services: Services, uploads: list[Upload | DigitsError] | UInt8Image, yielder: _Yielder
+async def read_batch(
+    request: Request, services: Services, uploads: list[Upload | DigitsError] | UInt8Image, yielder: Yielder
 ) -> tuple[UInt8Image, Outcomes]:
     """Preprocess the pictures of a batch.
 
@@ -271,7 +271,7 @@ async def _read_batch(
     return stack(images) if images else np.empty((0, SIDE, SIDE), np.uint8), outcomes
 
 
-async def _read_raw_batch(pixels: UInt8Image, yielder: _Yielder) -> tuple[UInt8Image, Outcomes]:
+async def _read_raw_batch(pixels: UInt8Image, yielder: Yielder) -> tuple[UInt8Image, Outcomes]:
     """Preprocess a batch that came as plain bytes, uint8 (n, 28, 28). Digits placed as in MNIST are not copied."""
     images = pixels
     outcomes: Outcomes = [None] * len(pixels)
