@@ -69,8 +69,8 @@ REFUSED = 'digits_requests_total{method="-",path="other",status="%d"}'
     ("request_bytes", "status", "word"),
     [
         (GET + b"x-one: " + bytes([120]) * MAX_HEAD_BYTES, 431, "fewer headers"),
-        (b"nonsense\r\n\r\n", 400, "no HTTP/1.1"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "no HTTP/1.1"),  # TLS
+        (b"nonsense\r\n\r\n", 400, "not an HTTP/1.1"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "not an HTTP/1.1"),  # TLS
         (b"GET /\xff\xfe HTTP/1.1\r\nhost: a\r\n\r\n", 400, ""),
         (b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 5\r\n\r\nabcde", 400, ""),
         (
@@ -78,7 +78,7 @@ REFUSED = 'digits_requests_total{method="-",path="other",status="%d"}'
             400,
             "",
         ),
-        (CHUNKED + b"3\r\nabcXXnonsense", 400, "no HTTP/1.1"),
+        (CHUNKED + b"3\r\nabcXXnonsense", 400, "not an HTTP/1.1"),
     ],
 )
 def test_what_is_no_request_is_a_problem_logged_and_counted(

@@ -139,7 +139,7 @@ def test_types_that_are_not_read(client: httpx.Client) -> None:
     check(client.post("/predict", files={"file": b"%PDF-1.7"}), 415, "PDF", "PNG, JPEG")
     check(client.post("/predict", content=b"<svg/>", headers={"content-type": "image/svg+xml"}), 415, "SVG", "PNG")
     check(client.post("/predict", content=b"hello", headers={"content-type": "text/plain"}), 415, "text/plain", "file")
-    check(client.post("/predict", content=b"hello"), 415, "no type", "file")
+    check(client.post("/predict", content=b"hello"), 415, "no Content-Type", "file")
     check(client.post("/predict/batch", content=SEVEN, headers={"content-type": "image/png"}), 415, "image/png")
 
 

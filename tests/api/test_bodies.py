@@ -64,7 +64,7 @@ def test_what_the_headers_say_is_looked_at_before_the_body(
 def test_the_next_piece_is_waited_for_but_not_for_ever(pieces: list[bytes]) -> None:
     """Nor is the first one."""
     bodies = BodyReader(timeout_seconds=0.05)
-    with pytest.raises(Stalled, match=r"came for 0\.05 seconds"):
+    with pytest.raises(Stalled, match=r"arrived for 0\.05 seconds"):
         asyncio.run(asyncio.wait_for(bodies.read(sent(pieces, whole=False), 10), PATIENCE))
 
 

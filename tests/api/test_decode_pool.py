@@ -53,7 +53,7 @@ def test_what_waits_is_bounded_in_size_and_cancelled_work_is_not_done() -> None:
         assert not pool.congested
         with pytest.raises(Overloaded):
             await pool.run(noted(done, 0), 1)
-        more = [await started(pool.run(noted(done, number), 40, begun=True)) for number in (1, 2, 3)]
+        more = [await started(pool.run(noted(done, number), 40, admitted=True)) for number in (1, 2, 3)]
         assert pool.congested
         await asyncio.to_thread(gate.begun.wait)
         more[1].cancel()
@@ -74,10 +74,10 @@ def test_what_waits_is_bounded_in_size_and_cancelled_work_is_not_done() -> None:
 def test_what_comes_too_late_is_not_done() -> None:
     async def scenario() -> None:
         pool, gate, done = DecodePool(1, deadline=0.05), Gate(), list[int]()
-        first = await started(pool.run(gate, 1, begun=True))
+        first = await started(pool.run(gate, 1, admitted=True))
         await asyncio.to_thread(gate.begun.wait)
         late = await started(pool.run(noted(done, 1), 1))
-        going_on = await started(pool.run(noted(done, 2), 1, begun=True))
+        going_on = await started(pool.run(noted(done, 2), 1, admitted=True))
         latest = time.monotonic() + 0.05
         while time.monotonic() <= latest:
             await asyncio.sleep(0.01)
@@ -145,9 +145,9 @@ class Noting(DecodePool):
         super().__init__(1, deadline=60)
         self.asked: list[bool] = []
 
-    async def run(self, function: Callable[[], Any], size: int, *, large: bool = False, begun: bool = False) -> Any:
+    async def run(self, function: Callable[[], Any], size: int, *, large: bool = False, admitted: bool = False) -> Any:
         self.asked.append(large)
-        return await super().run(function, size, large=large, begun=begun)
+        return await super().run(function, size, large=large, admitted=admitted)
 
 
 def test_a_picture_that_was_opened_in_time_may_still_be_decoded_too_late(monkeypatch: pytest.MonkeyPatch) -> None:

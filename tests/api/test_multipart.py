@@ -14,7 +14,7 @@ FILE = b'Content-Disposition: form-data; name="file"; filename="a.png"\r\nConten
 
 
 def parse(body: bytes, content_type: str = FORM, most: int = 3) -> list[Part]:
-    return parse_multipart(body, content_type, most=most, too_many=OverflowError())
+    return parse_multipart(body, content_type, max_parts=most, too_many=OverflowError())
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_what_a_client_sends() -> None:
         (b"--y\r\n" + FILE + b"1\r\n--y--", "cut short"),
         (b"--xy\r\n" + FILE + b"1\r\n--xy--", "damaged"),
         (b"--x\r\nContent-Type: image/png\r\n--x--", "damaged"),
-        (b"--x\r\nContent-Encoding: gzip\r\n" + FILE + b"1\r\n--x--", "encoding 'gzip'; send it as it is"),
+        (b"--x\r\nContent-Encoding: gzip\r\n" + FILE + b"1\r\n--x--", "encoding 'gzip'; send it without"),
         (b"--x\r\nContent-Transfer-Encoding: uuencode\r\n" + FILE + b"1\r\n--x--", "encoding 'uuencode'"),
-        (b"--x\r\nContent-Transfer-Encoding: base64\r\n" + FILE + b"%%%\r\n--x--", "in base64, and is not"),
-        (b"--x\r\nContent-Transfer-Encoding: base64\r\n" + FILE + b"abc\r\n--x--", "in base64, and is not"),
+        (b"--x\r\nContent-Transfer-Encoding: base64\r\n" + FILE + b"%%%\r\n--x--", "not in base64"),
+        (b"--x\r\nContent-Transfer-Encoding: base64\r\n" + FILE + b"abc\r\n--x--", "not in base64"),
         (b"--x\r\nA: " + b"a" * MAX_HEADER_BYTES + b"\r\n\r\n1\r\n--x--", "damaged"),
     ],
 )

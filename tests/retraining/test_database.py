@@ -188,7 +188,7 @@ def test_a_server_that_freezes_is_given_up_and_found_again(
 ) -> None:
     if not POSTGRES or database_url.startswith("sqlite"):
         pytest.skip("SQLite is in this process")
-    monkeypatch.setattr(database, "SILENCE_SECONDS", 1.0)
+    monkeypatch.setattr(database, "RESPONSE_TIMEOUT_SECONDS", 1.0)
     relay = Relay(sa.make_url(POSTGRES))
     url = sa.make_url(database_url).set(host="127.0.0.1", port=relay.port, query={})
     through = Database(url.render_as_string(hide_password=False))

@@ -114,7 +114,7 @@ def test_the_folder_of_a_job_that_begins_meanwhile_is_not_swept_away(
         return found
 
     monkeypatch.setattr(played._jobs, "unfinished", and_then_one_begins)
-    played._sweep()
+    played._remove_old_folders()
     assert [path.name for path in (settings.state / "runs").iterdir()] == ["1"]
 
 
@@ -242,7 +242,7 @@ def test_a_training_that_ends_on_a_full_disk_is_not_tried_again(
     Worker(settings, base)._work(again)
     job = jobs.get(lease.job.id)
     assert job.status is JobStatus.FAILED
-    assert "no room left" in (job.reason or "")
+    assert "is full" in (job.reason or "")
     assert not (settings.state / "runs" / "1").exists()
 
 
