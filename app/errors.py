@@ -17,7 +17,6 @@ DigitsError
     UnsupportedImage            of a format that is not read here
     TooManyPixels
     Rejected                    its answer is not accepted; see app.inference.rejection
-    BlankImage
   ModelError                    a version cannot be served
     VersionNotFound
     VersionUnusable             it was asked to serve and does not load
@@ -100,10 +99,6 @@ class UnsupportedImage(ImageError):
 
 class TooManyPixels(ImageError):
     """Width times height is over the limit; known from the header, nothing was decoded."""
-
-
-class BlankImage(ImageError):
-    """There is nothing on the image that could be a digit."""
 
 
 class ModelError(DigitsError):

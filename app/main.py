@@ -38,7 +38,7 @@ from app.retraining.jobs import Jobs
 from app.retraining.supervisor import supervise
 from app.services import Services
 from app.settings import Settings, faults
-from app.vision.read import read_small
+from app.vision.pipeline import preprocess_many
 
 DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten probabilities:
 
@@ -96,7 +96,7 @@ def _build(settings: Settings) -> FastAPI:
             manager=manager,
             bodies=BodyReader(),
             decode_pool=decode_pool,
-            small_pictures=Together(read_small),
+            small_pictures=Together(preprocess_many),
             jobs=jobs,
             feedback=Feedback(database),
             event_feed=EventFeed(jobs),

@@ -21,9 +21,16 @@ from app.inference.manager import LoadedModel
 from app.inference.rejection import Rejected, RejectionReason
 from app.services import Services, model_of, services_of
 from app.vision.decode import is_webp, open_image
-from app.vision.digit import SIDE
-from app.vision.ink import UInt8Image
-from app.vision.read import PreprocessedImage, is_plain, read, read_grey, read_image, read_plain, stack
+from app.vision.image_ops import SIDE, UInt8Image
+from app.vision.mnist_like import is_mnist_like
+from app.vision.pipeline import (
+    PreprocessedImage,
+    preprocess,
+    preprocess_mnist_like,
+    preprocess_picture,
+    preprocess_pixels,
+    stack,
+)
 
 T = TypeVar("T")
 
@@ -117,7 +124,7 @@ async def read_picture(
         return await services.small_pictures.submit(upload.brightness)
     content, max_pixels, media_type = upload.content, services.settings.max_pixels, upload.media_type
     if is_webp(content):  # Pillow takes memory for its pixels when it opens one
-        large, function = True, lambda: read(content, max_pixels, media_type)
+        large, function = True, lambda: preprocess(content, max_pixels, media_type)
     else:
         if len(content) <= INLINE_BYTES:
             picture = open_image(content, max_pixels, media_type)
@@ -125,8 +132,8 @@ async def read_picture(
             open_it = functools.partial(open_image, content, max_pixels, media_type)
             picture = await in_thread(request, services, open_it, len(content), begun=begun)
         if picture.size == (SIDE, SIDE):
-            return read_image(picture)
-        large, function = picture.width * picture.height > LARGE_PIXELS, lambda: read_image(picture)
+            return preprocess_picture(picture)
+        large, function = picture.width * picture.height > LARGE_PIXELS, lambda: preprocess_picture(picture)
     return await in_thread(request, services, function, len(content), large=large, begun=begun)
 
 
@@ -226,7 +233,7 @@ async def _read_many(
                 some[place] = unpacked(upload)
                 await pauses.where_due()
         pixels = [upload.brightness for upload in some if isinstance(upload, Pixels)]
-        plain = iter(read_plain(stack(pixels)) if pixels else ())
+        plain = iter(preprocess_mnist_like(stack(pixels)) if pixels else ())
         for upload in some:
             picture = next(plain) if isinstance(upload, Pixels) else None
             found.append(picture or await _read_next(request, services, upload))
@@ -242,10 +249,10 @@ async def _read_levels(levels: UInt8Image, pauses: _Pauses) -> tuple[UInt8Image,
     seen: Seen = [None] * len(levels)
     for start in range(0, len(levels), CHUNK_IMAGES):
         await pauses.where_due()
-        for place in start + np.flatnonzero(~is_plain(levels[start : start + CHUNK_IMAGES])):
+        for place in start + np.flatnonzero(~is_mnist_like(levels[start : start + CHUNK_IMAGES])):
             if images is levels:
                 images = levels.copy()
-            images[place], seen[place] = read_grey(levels[place])
+            images[place], seen[place] = preprocess_pixels(levels[place])
             await pauses.where_due()
     return images, seen
 

@@ -15,9 +15,8 @@ import orjson
 from app.api.multipart import Part, parse_multipart
 from app.errors import BatchTooLarge, DigitsError, MalformedBody, UnsupportedMediaType
 from app.vision.decode import is_webp
-from app.vision.digit import SIDE
-from app.vision.ink import Float32Image, UInt8Image
-from app.vision.png import plain_png
+from app.vision.image_ops import SIDE, Float32Image, UInt8Image
+from app.vision.png import decode_plain_png
 
 # Images as plain bytes, one for each pixel.
 RAW = "application/octet-stream"
@@ -93,7 +92,7 @@ def parse_one(body: bytes, content_type: str) -> Upload:
 
 def unpacked(upload: U) -> U | Pixels:
     """The pixels of a picture in the plainest of files; anything else as it is."""
-    levels = plain_png(upload.content) if isinstance(upload, File) else None
+    levels = decode_plain_png(upload.content) if isinstance(upload, File) else None
     return upload if levels is None else Pixels(levels)
 
 

@@ -1,43 +1,39 @@
 """The short way through the plainest PNG files: it takes what the imaging library takes, to the same pixels."""
 
 import random
-import struct
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from app.vision.decode import open_image
-from app.vision.ink import decode, grey
-from app.vision.png import plain_png
+from app.vision.brightness import to_brightness
+from app.vision.decode import decode, open_image
+from app.vision.png import decode_plain_png
 from tests.samples import encode, handwritten
+from tests.support.pictures import png_chunk
 
 DIGIT = handwritten(4, np.random.default_rng(1))
 BEGIN, PIXELS, END = encode(DIGIT, "PNG")[:33], encode(DIGIT, "PNG")[33:-12], encode(DIGIT, "PNG")[-12:]
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"compress_level": 0}, {"compress_level": 9}])
-def test_digits_come_through_as_they_are(options: dict[str, int]) -> None:
+def test_digits_come_through_as_they_are() -> None:
     for digit in range(10):
         image = handwritten(digit, np.random.default_rng(digit))
-        found = plain_png(encode(image, "PNG", **options))
-        assert found is not None
-        assert np.array_equal(found, image)
+        for options in ({}, {"optimize": True}, {"compress_level": 0}, {"compress_level": 9}):
+            found = decode_plain_png(encode(image, "PNG", **options))
+            assert found is not None, (digit, options)
+            assert np.array_equal(found, image), (digit, options)
 
 
-@pytest.mark.parametrize("kind", range(5))
-def test_every_filter(kind: int) -> None:
+def test_every_filter() -> None:
     """A row's first byte says how it was filtered; the same bytes mean another picture under each."""
-    rows = b"".join(bytes([kind]) + bytes(range(28)) for _ in range(28))
-    content = BEGIN + chunk(b"IDAT", zlib.compress(rows)) + END
-    found = plain_png(content)
-    assert found is not None
-    assert np.array_equal(found, grey(decode(open_image(content, 10**6))))
+    for kind in range(5):
+        rows = b"".join(bytes([kind]) + bytes(range(28)) for _ in range(28))
+        content = BEGIN + png_chunk(b"IDAT", zlib.compress(rows)) + END
+        found = decode_plain_png(content)
+        assert found is not None, kind
+        assert np.array_equal(found, to_brightness(decode(open_image(content, 10**6)))), kind
 
 
 def note() -> PngImagePlugin.PngInfo:
@@ -59,14 +55,14 @@ def note() -> PngImagePlugin.PngInfo:
         encode(DIGIT, "BMP"),
         encode(DIGIT, "PNG") + b"more",
         encode(DIGIT, "PNG")[:-1],
-        BEGIN + chunk(b"IDAT", PIXELS[8:50]) + chunk(b"IDAT", PIXELS[50:-4]) + END,
-        BEGIN + chunk(b"IDAT", PIXELS[8:60]) + END,
-        BEGIN + chunk(b"IDAT", zlib.compress(bytes([9]) * 29 * 28)) + END,
-        BEGIN + chunk(b"IDAX", PIXELS[8:-4]) + END,
+        BEGIN + png_chunk(b"IDAT", PIXELS[8:50]) + png_chunk(b"IDAT", PIXELS[50:-4]) + END,
+        BEGIN + png_chunk(b"IDAT", PIXELS[8:60]) + END,
+        BEGIN + png_chunk(b"IDAT", zlib.compress(bytes([9]) * 29 * 28)) + END,
+        BEGIN + png_chunk(b"IDAX", PIXELS[8:-4]) + END,
     ],
 )
 def test_anything_else_is_left_to_the_imaging_library(content: bytes) -> None:
-    assert plain_png(content) is None
+    assert decode_plain_png(content) is None
 
 
 def test_it_takes_no_damaged_file_that_the_imaging_library_refuses() -> None:
@@ -76,9 +72,9 @@ def test_it_takes_no_damaged_file_that_the_imaging_library_refuses() -> None:
         changed = bytearray(encode(DIGIT, "PNG") if number % 2 else rows)
         for _ in range(dice.randint(1, 4)):
             changed[dice.randrange(len(changed))] = dice.randrange(256)
-        content = bytes(changed) if number % 2 else BEGIN + chunk(b"IDAT", zlib.compress(changed)) + END
-        found = plain_png(content)
+        content = bytes(changed) if number % 2 else BEGIN + png_chunk(b"IDAT", zlib.compress(changed)) + END
+        found = decode_plain_png(content)
         if found is not None:
             taken += 1
-            assert np.array_equal(found, grey(decode(open_image(content, 10**6))))
+            assert np.array_equal(found, to_brightness(decode(open_image(content, 10**6))))
     assert taken > 500
