@@ -91,8 +91,9 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def tiff(tags: dict[int, int], pixels: bytes = b"") -> bytes:
-    """A little-endian TIFF of these tags, all of one number, with its pixels at offset 512."""
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
-    content = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
-    return content.ljust(512, b"\0") + pixels
+def tiff(tags: dict[int, int], pixels: bytes = b"", big_endian: bool = False) -> bytes:
+    """A TIFF of these tags, all of one number, with its pixels at offset 512."""
+    order = ">" if big_endian else "<"
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    head = (b"MM\0*" if big_endian else b"II*\0") + struct.pack(f"{order}IH", 8, len(tags))
+    return (head + entries + bytes(4)).ljust(512, b"\0") + pixels
