@@ -17,7 +17,6 @@ DigitsError
     UnsupportedImage            an unsupported format
     TooManyPixels
     Rejected                    its answer is not accepted; see app.inference.rejection
-    BlankImage
   ModelError                    a version cannot be served
     VersionNotFound
     VersionUnusable             the requested version cannot be loaded
@@ -100,10 +99,6 @@ class UnsupportedImage(ImageError):
 
 class TooManyPixels(ImageError):
     """Width times height is over the limit. The header has both, so nothing was decoded."""
-
-
-class BlankImage(ImageError):
-    """Nothing on the image stands out from the background."""
 
 
 class ModelError(DigitsError):

@@ -39,7 +39,7 @@ from app.retraining.jobs import Jobs
 from app.retraining.supervisor import supervise
 from app.services import Services
 from app.settings import Settings, validation_message
-from app.vision.read import read_small
+from app.vision.pipeline import preprocess_many
 
 DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten probabilities:
 
@@ -97,7 +97,7 @@ def _build(settings: Settings) -> FastAPI:
             manager=manager,
             bodies=BodyReader(),
             decode_pool=decode_pool,
-            small_pictures=MicroBatcher(read_small),
+            small_pictures=MicroBatcher(preprocess_many),
             jobs=jobs,
             feedback=Feedback(database),
             event_feed=EventFeed(jobs),

@@ -16,7 +16,7 @@ from app.inference.rejection import reject
 from app.registry import store
 from app.registry.manifest import Manifest
 from app.settings import Settings, validation_message
-from app.vision.read import read
+from app.vision.pipeline import preprocess
 
 
 def read_files(names: Sequence[str], *, as_json: bool) -> int:
@@ -72,7 +72,7 @@ def _read(name: str, max_pixels: int, manifest: Manifest, cascade: Cascade) -> d
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise NotAnImage((error.strerror or str(error)).lower()) from None
-    picture = read(content, max_pixels)
+    picture = preprocess(content, max_pixels)
     rows = cascade.predict(picture.image[np.newaxis])
     (reading,) = readings(rows, [picture.reason or reject(rows, manifest.threshold)[0]])
     return reading

@@ -18,8 +18,8 @@ from app.retraining.events import EventFeed
 from app.retraining.feedback import Feedback
 from app.retraining.jobs import Jobs
 from app.settings import Settings
-from app.vision.ink import Float32Image, UInt8Image
-from app.vision.read import PreprocessedImage
+from app.vision.image_ops import Float32Image, UInt8Image
+from app.vision.pipeline import PreprocessedImage
 
 
 @dataclass(frozen=True)

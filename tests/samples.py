@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from app.vision.digit import normalise
+from app.vision.normalise import normalise
 
 IMAGES = Path(__file__).parent / "images"
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from app.vision.digit import normalise
+from app.vision.normalise import normalise
 from training import printed
 from training.data import Split
 

@@ -21,9 +21,16 @@ from app.inference.manager import LoadedModel
 from app.inference.rejection import Rejected, RejectionReason
 from app.services import Services, model_of, services_of
 from app.vision.decode import is_webp, open_image
-from app.vision.digit import SIDE
-from app.vision.ink import UInt8Image
-from app.vision.read import PreprocessedImage, is_plain, read, read_grey, read_image, read_plain, stack
+from app.vision.image_ops import SIDE, UInt8Image
+from app.vision.mnist_like import is_mnist_like
+from app.vision.pipeline import (
+    PreprocessedImage,
+    preprocess,
+    preprocess_mnist_like,
+    preprocess_picture,
+    preprocess_pixels,
+    stack,
+)
 
 T = TypeVar("T")
 
@@ -126,7 +133,7 @@ async def read_picture(
         return await services.small_pictures.submit(upload.brightness)
     content, max_pixels, media_type = upload.content, services.settings.max_pixels, upload.media_type
     if is_webp(content):  # Pillow allocates the pixels of WebP when it opens the file
-        large, function = True, lambda: read(content, max_pixels, media_type)
+        large, function = True, lambda: preprocess(content, max_pixels, media_type)
     else:
         if len(content) <= INLINE_BYTES:
             picture = open_image(content, max_pixels, media_type)
@@ -134,8 +141,8 @@ async def read_picture(
             open_picture = functools.partial(open_image, content, max_pixels, media_type)
             picture = await run_in_thread(request, services, open_picture, len(content), admitted=admitted)
         if picture.size == (SIDE, SIDE):
-            return read_image(picture)
-        large, function = picture.width * picture.height > LARGE_PIXELS, lambda: read_image(picture)
+            return preprocess_picture(picture)
+        large, function = picture.width * picture.height > LARGE_PIXELS, lambda: preprocess_picture(picture)
     return await run_in_thread(request, services, function, len(content), large=large, admitted=admitted)
 
 
@@ -261,7 +268,7 @@ async def read_batch(
                 chunk[index] = unpack_plain_png(upload)
                 await yielder.yield_if_due()
         pixels = [upload.brightness for upload in chunk if isinstance(upload, Pixels)]
-        plain = iter(read_plain(stack(pixels)) if pixels else ())
+        plain = iter(preprocess_mnist_like(stack(pixels)) if pixels else ())
         for upload in chunk:
             picture = next(plain) if isinstance(upload, Pixels) else None
             results.append(picture or await _read_or_error(request, services, upload))
@@ -277,10 +284,10 @@ async def _read_raw_batch(pixels: UInt8Image, yielder: Yielder) -> tuple[UInt8Im
     outcomes: Outcomes = [None] * len(pixels)
     for start in range(0, len(pixels), CHUNK_IMAGES):
         await yielder.yield_if_due()
-        for index in start + np.flatnonzero(~is_plain(pixels[start : start + CHUNK_IMAGES])):
+        for index in start + np.flatnonzero(~is_mnist_like(pixels[start : start + CHUNK_IMAGES])):
             if images is pixels:
                 images = pixels.copy()
-            images[index], outcomes[index] = read_grey(pixels[index])
+            images[index], outcomes[index] = preprocess_pixels(pixels[index])
             await yielder.yield_if_due()
     return images, outcomes
 

@@ -15,9 +15,8 @@ import orjson
 from app.api.multipart import Part, parse_multipart
 from app.errors import BatchTooLarge, DigitsError, MalformedBody, UnsupportedMediaType
 from app.vision.decode import is_webp
-from app.vision.digit import SIDE
-from app.vision.ink import Float32Image, UInt8Image
-from app.vision.png import plain_png
+from app.vision.image_ops import SIDE, Float32Image, UInt8Image
+from app.vision.png import decode_plain_png
 
 # Images as plain bytes, one byte for each pixel.
 RAW = "application/octet-stream"
@@ -110,7 +109,7 @@ def parse_one(body: bytes, content_type: str) -> Upload:
 
 def unpack_plain_png(upload: U) -> U | Pixels:
     """Return the pixels of a plain grey PNG file of 28x28 pixels, and any other upload unchanged."""
-    pixels = plain_png(upload.content) if isinstance(upload, File) else None
+    pixels = decode_plain_png(upload.content) if isinstance(upload, File) else None
     return upload if pixels is None else Pixels(pixels)
 
 

@@ -14,7 +14,7 @@ from tests.api.test_predictions import RAW, pixels
 from tests.conftest import AUTHORISED, Start
 from tests.samples import base64_of, draw, encode, handwritten
 from tests.support import PATIENCE, SEVEN
-from tests.vision.test_decode import png_header
+from tests.support.pictures import png_header
 
 JSON = {"content-type": "application/json"}
 

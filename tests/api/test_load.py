@@ -23,7 +23,7 @@ from app.inference.batcher import CONGESTED_RUNS
 from app.inference.engine import OpenVinoEngine
 from app.inference.ensemble import LARGE_BATCH_SIZES
 from app.settings import Settings
-from app.vision.read import PreprocessedImage, read_image
+from app.vision.pipeline import PreprocessedImage, preprocess_picture
 from tests import conftest
 from tests.api.test_bad_input import check
 from tests.api.test_predictions import RAW, pixels
@@ -153,10 +153,10 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(
             assert come.wait(PATIENCE)
         if len(order) == 6:
             assert answered.wait(PATIENCE), order  # in vain where all of the batch come first
-        return read_image(image)
+        return preprocess_picture(image)
 
     monkeypatch.setattr(predictions, "open_image", opened)
-    monkeypatch.setattr(predictions, "read_image", read)
+    monkeypatch.setattr(predictions, "preprocess_picture", read)
     with service(monkeypatch, tmp_path) as client, ThreadPoolExecutor(1) as sender:
         batch = sender.submit(client.post, "/predict/batch", files=[("file", LARGE)] * 10)
         assert reading.wait(PATIENCE)
@@ -182,13 +182,13 @@ class SlowReading:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count, self.go_on = 0, threading.Event()
-        monkeypatch.setattr(predictions, "read_image", self)
+        monkeypatch.setattr(predictions, "preprocess_picture", self)
 
     def __call__(self, image: Image.Image) -> PreprocessedImage:
         self.count += 1
         if not self.go_on.is_set():
             time.sleep(0.02)  # a thousand of them take PATIENCE, nearly
-        return read_image(image)
+        return preprocess_picture(image)
 
 
 def test_lone_digits_have_their_turn_while_a_batch_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -249,10 +249,10 @@ def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.Monkey
         nonlocal decoded
         decoded += 1
         assert go_on.wait(PATIENCE)
-        return read_image(image)
+        return preprocess_picture(image)
 
     monkeypatch.setattr(predictions, "open_image", counting)
-    monkeypatch.setattr(predictions, "read_image", read)
+    monkeypatch.setattr(predictions, "preprocess_picture", read)
     with service(monkeypatch, tmp_path) as client, contextlib.ExitStack() as stack:
         stack.callback(go_on.set)
         clients: list[socket.socket] = []

@@ -22,7 +22,7 @@ from tests.api.test_predictions import check_reading, pixels
 from tests.conftest import SHIPPED, Start
 from tests.samples import base64_of, draw, encode, handwritten
 from tests.support import SEVEN, metric
-from tests.vision.test_several import row
+from tests.support.pictures import row
 
 THRESHOLD = 0.9
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.vision.digit import SIDE
+from app.vision.image_ops import SIDE
 from training import drawing, printed
 
 CANVAS = drawing.CANVAS

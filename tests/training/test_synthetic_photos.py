@@ -9,7 +9,7 @@ from PIL import Image
 from app.inference.engine import Graph
 from app.inference.ensemble import Cascade, load_cascade
 from app.registry import store
-from app.vision.read import read
+from app.vision.pipeline import preprocess
 from tests.conftest import SHIPPED
 from tests.samples import handwritten
 from training.data import Split
@@ -31,7 +31,7 @@ def cascade() -> Cascade:
 @pytest.mark.parametrize("name", SCENES)
 def test_the_service_sees_the_digit_in_each(name: str, digits: Split, cascade: Cascade) -> None:
     """Of ten, all but two, whatever they are on."""
-    images = np.stack([read(photo, 10**7).image for photo in make(name, digits)])
+    images = np.stack([preprocess(photo, 10**7).image for photo in make(name, digits)])
     assert (cascade.predict(images).argmax(axis=1) == digits.labels).sum() >= 8
 
 
