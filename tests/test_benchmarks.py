@@ -16,8 +16,8 @@ from benchmarks.measurement import Measurement, median
 from benchmarks.peer import PEERS, SOURCES
 from benchmarks.processes import Server, below, free_port
 from benchmarks.table import markdown
-from tests.conftest import ROOT
-from tests.support import listens
+from tests.support.paths import ROOT
+from tests.support.processes import listens
 
 
 def measurement(rate: float, p99: float = 2.0, errors: int = 0) -> Measurement:

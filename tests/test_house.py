@@ -9,7 +9,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import ROOT, environment, free_port
+from tests.support.paths import ROOT
+from tests.support.servers import environment, free_port
 
 # Each package or module, and what it may import of ours: a package stands for all that is in it. Imports go one way,
 # training -> app, and within app from the outside in. The first entry that fits a module counts.

@@ -15,8 +15,9 @@ import uvloop
 
 from app import protocol
 from app.protocol import MAX_HEAD_BYTES, HttpProtocol
-from tests.conftest import free_port
-from tests.support import SEVEN, metric
+from tests.support.calls import metric
+from tests.support.images import SEVEN
+from tests.support.servers import free_port
 
 GET = b"GET /health/live HTTP/1.1\r\nhost: a\r\n"
 CHUNKED = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -1,8 +1,6 @@
 """Everything that can be wrong with a request: its status, what the reply says, and that the server goes on."""
 
 import json
-import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,47 +8,15 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.api.test_predictions import RAW, pixels
-from tests.conftest import AUTHORISED, Start
-from tests.samples import base64_of, draw, encode, handwritten
-from tests.support import PATIENCE, SEVEN
-from tests.vision.test_decode import png_header
-
-JSON = {"content-type": "application/json"}
+from tests.support.calls import JSON, RAW, check, raw_reply
+from tests.support.images import SEVEN, base64_of, draw, encode, handwritten, pixels, png_header
+from tests.support.servers import AUTHORISED, Start
 
 
 @pytest.fixture(autouse=True)
 def _a_good_upload_afterwards(client: httpx.Client) -> Iterator[None]:
     yield
     assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
-
-
-def check(reply: httpx.Response, status: int, *words: str) -> dict[str, Any]:
-    assert reply.status_code == status, reply.text
-    assert reply.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = reply.json()
-    assert list(problem) == ["type", "title", "status", "detail", "request_id"]
-    assert problem["status"] == status
-    assert problem["type"].startswith("urn:digits:problem:")
-    assert problem["request_id"] == reply.headers["x-request-id"]
-    for word in words:
-        assert word in problem["detail"]
-    return problem
-
-
-def raw_reply(client: httpx.Client, request: bytes) -> httpx.Response:
-    """The one reply on a connection that the service closes."""
-    address = client.base_url.host, client.base_url.port or 80
-    with socket.create_connection(address, timeout=30) as line:
-        line.sendall(request)
-        told, end = b"", time.monotonic() + PATIENCE
-        while piece := line.recv(65536):
-            told += piece
-            assert time.monotonic() < end, told
-    head, _, body = told.partition(b"\r\n\r\n")
-    status, *lines = head.split(b"\r\n")
-    headers = [tuple(header.split(b": ", 1)) for header in lines]
-    return httpx.Response(int(status.split()[1]), headers=headers, content=body)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])

@@ -9,7 +9,7 @@ from starlette.types import Message
 
 from app.api.bodies import SMALL_BYTES, BodyReader
 from app.errors import BodyTooLarge, Overloaded, Stalled, UnsupportedEncoding
-from tests.support import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 def sent(pieces: Sequence[bytes], *, whole: bool = True, headers: Sequence[tuple[bytes, bytes]] = ()) -> Request:

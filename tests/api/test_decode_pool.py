@@ -20,7 +20,7 @@ from app.api.uploads import File
 from app.errors import Overloaded, TooLate
 from app.services import Services
 from app.settings import Settings
-from tests.samples import encode
+from tests.support.images import encode
 
 
 class Gate:

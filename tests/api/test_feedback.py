@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 
 from app.retraining.feedback import Feedback
-from tests.api.test_bad_input import check, raw_reply
-from tests.conftest import AUTHORISED, TOKEN, Start, served
-from tests.samples import IMAGES, base64_of, encode, handwritten
-from tests.support import PATIENCE, wait_for
+from tests.support.calls import check, raw_reply
+from tests.support.images import base64_of, encode, handwritten
+from tests.support.paths import IMAGES
+from tests.support.servers import AUTHORISED, TOKEN, Start, served
+from tests.support.waiting import PATIENCE, wait_for
 
 SEVEN = (IMAGES / "seven.png").read_bytes()
 

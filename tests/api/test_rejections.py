@@ -16,18 +16,17 @@ from app.inference.engine import Graph
 from app.inference.ensemble import load_cascade
 from app.inference.rejection import TWO_DIGITS_PROBABILITY, reject
 from app.registry import store
-from tests import versions as made
-from tests.api.test_bad_input import check
-from tests.api.test_predictions import check_reading, pixels
-from tests.conftest import SHIPPED, Start
-from tests.samples import base64_of, draw, encode, handwritten
-from tests.support import SEVEN, metric
-from tests.vision.test_several import row
+from tests.support import versions as made
+from tests.support.calls import check, check_reading, metric
+from tests.support.images import SEVEN, base64_of, draw, encode, handwritten, pixels
+from tests.support.paths import IMAGES
+from tests.support.servers import Start
+from tests.support.versions import SHIPPED
 
 THRESHOLD = 0.9
 
 BLANK = encode(Image.new("L", (60, 40), 255))
-SEVERAL = encode(row(4, 7))
+SEVERAL = (IMAGES / "several.png").read_bytes()
 EMPTY_PIXELS = [[0] * 28] * 28
 
 

@@ -12,18 +12,19 @@ import pytest
 from app.database import Database
 from app.retraining import events as streams
 from app.retraining.jobs import Jobs, JobStatus
-from tests.api.test_bad_input import check, raw_reply
-from tests.conftest import AUTHORISED, Start, _servers, served
-from tests.support import PATIENCE, wait_for
+from tests.support.calls import check, raw_reply
+from tests.support.servers import AUTHORISED, Start, served, servers_in
+from tests.support.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Without a worker, for calls that are refused and leave it as it was."""
-    servers = _servers(tmp_path_factory.mktemp("refusing"))
-    with httpx.Client(base_url=next(servers)(DIGITS_WORKER="external").url, headers=AUTHORISED, timeout=30) as client:
+    with (
+        servers_in(tmp_path_factory.mktemp("refusing")) as start,
+        httpx.Client(base_url=start(DIGITS_WORKER="external").url, headers=AUTHORISED, timeout=30) as client,
+    ):
         yield client
-    next(servers, None)
 
 
 @pytest.fixture

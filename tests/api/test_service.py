@@ -14,10 +14,12 @@ from app.main import create_app
 from app.registry import store
 from app.services import services_of
 from app.settings import Settings
-from tests import versions as made
-from tests.api.test_bad_input import check, raw_reply
-from tests.conftest import SHIPPED, Start
-from tests.support import PATIENCE, SEVEN, metric
+from tests.support import versions as made
+from tests.support.calls import check, metric, raw_reply
+from tests.support.images import SEVEN
+from tests.support.servers import Start
+from tests.support.versions import SHIPPED
+from tests.support.waiting import PATIENCE
 
 
 def test_models_lists_every_version_and_which_serves(client: httpx.Client) -> None:

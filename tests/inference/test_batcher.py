@@ -15,7 +15,7 @@ from app.errors import Overloaded, TooLate
 from app.inference.batcher import CONGESTED_RUNS, Batcher
 from app.inference.engine import Images, Probabilities
 from app.inference.ensemble import Cascade, Stage
-from tests.support import PATIENCE
+from tests.support.waiting import PATIENCE
 
 UNDECIDED = 200  # images of this value and above are left to the next stage
 BROKEN = 99  # a batch with an image of this value fails

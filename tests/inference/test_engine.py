@@ -12,8 +12,8 @@ from app.errors import ModelError
 from app.inference.engine import Graph, OpenVinoEngine
 from app.inference.ensemble import LARGE_BATCH_SIZES, load_cascade
 from app.registry import store
-from tests.conftest import SHIPPED
-from tests.samples import handwritten
+from tests.support.images import handwritten
+from tests.support.versions import SHIPPED
 from training.data import Digits
 
 

@@ -23,9 +23,9 @@ from app.inference.ensemble import (
 )
 from app.registry import store
 from app.registry.store import FIRST_NETWORK_OUTPUT, FIRST_STAGE_OUTPUT
-from tests import versions as made
-from tests.conftest import SHIPPED
-from tests.samples import handwritten
+from tests.support import versions as made
+from tests.support.images import handwritten
+from tests.support.versions import SHIPPED
 
 
 class Constant:

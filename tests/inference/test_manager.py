@@ -13,9 +13,9 @@ from app.errors import ModelError, Overloaded, VersionNotFound, VersionUnusable
 from app.inference import manager
 from app.inference.manager import LoadError, ModelManager
 from app.registry import store
-from tests.samples import handwritten
-from tests.support import PATIENCE, wait_for
-from tests.versions import add, answer, describe, point, shipped
+from tests.support.images import handwritten
+from tests.support.versions import add, answer, describe, point, shipped
+from tests.support.waiting import PATIENCE, wait_for
 
 IMAGE = handwritten(7, np.random.default_rng(0))
 

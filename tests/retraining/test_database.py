@@ -19,7 +19,7 @@ from app import database
 from app.database import Database
 from app.errors import DatabaseUnavailable, StorageFull
 from app.retraining.jobs import Jobs, Request
-from tests.retraining.conftest import POSTGRES
+from tests.support.databases import POSTGRES
 
 
 @pytest.fixture

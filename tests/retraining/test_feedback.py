@@ -15,7 +15,7 @@ from PIL import Image
 from app.database import Database
 from app.errors import DatabaseUnavailable
 from app.retraining.feedback import Example, Feedback
-from tests.samples import encode, handwritten
+from tests.support.images import encode, handwritten
 from training.feedback import load
 
 

@@ -18,7 +18,7 @@ from app.retraining import worker
 from app.retraining.jobs import Jobs, JobStatus, Lease, Request
 from app.retraining.worker import Worker
 from app.settings import Settings
-from tests.versions import add, point, shipped
+from tests.support.versions import add, point, shipped
 
 BETTER = {"images": 100, "candidate": 99, "current": 90, "only_candidate": 9, "only_current": 0}
 EQUAL = {"images": 100, "candidate": 99, "current": 99, "only_candidate": 0, "only_current": 0}

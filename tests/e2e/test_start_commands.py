@@ -14,19 +14,20 @@ import pytest
 from app.main import create_app
 from app.services import services_of
 from app.settings import Settings
-from tests.conftest import (
+from tests.support.calls import metric
+from tests.support.images import SEVEN
+from tests.support.servers import (
     AUTHORISED,
-    SHIPPED,
     Server,
     Start,
-    _servers,
     command,
     environment,
     free_port,
+    servers_in,
     uvicorn_command,
 )
-from tests.support import SEVEN, metric, wait_for
-from tests.versions import add, shipped
+from tests.support.versions import SHIPPED, add, shipped
+from tests.support.waiting import wait_for
 
 Program = Callable[[int], list[str]]
 
@@ -75,16 +76,15 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     models = shipped(folder / "digits")
     add(models, 2)
     program, arguments = STARTS[request.param]
-    servers = _servers(folder)
-    yield next(servers)(
-        *arguments,
-        program=program,
-        DIGITS_MODELS=str(models),
-        DIGITS_WORKER="external",
-        DIGITS_MAX_BODY="100KiB",
-        PYTHONPATH=str(folder / "site"),
-    )
-    next(servers, None)
+    with servers_in(folder) as start:
+        yield start(
+            *arguments,
+            program=program,
+            DIGITS_MODELS=str(models),
+            DIGITS_WORKER="external",
+            DIGITS_MAX_BODY="100KiB",
+            PYTHONPATH=str(folder / "site"),
+        )
 
 
 def test_a_middleware_sees_every_request(server: Server) -> None:

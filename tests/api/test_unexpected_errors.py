@@ -12,8 +12,8 @@ from app.api import predictions
 from app.api.problems import MEDIA_TYPE
 from app.inference import manager
 from app.inference.engine import OpenVinoEngine
-from tests.conftest import served
-from tests.support import SEVEN
+from tests.support.images import SEVEN
+from tests.support.servers import served
 
 
 def broken(*_: Any) -> Never:

@@ -15,10 +15,10 @@ import pytest
 from app.registry import store
 from benchmarks.processes import below
 from benchmarks.service import Load
-from tests.conftest import AUTHORISED, Server, Start
-from tests.retraining.conftest import POSTGRES, database_url  # noqa: F401  # a fixture
-from tests.samples import encode, handwritten
-from tests.versions import add, shipped
+from tests.support.databases import POSTGRES
+from tests.support.images import encode, handwritten
+from tests.support.servers import AUTHORISED, Server, Start
+from tests.support.versions import add, shipped
 
 SMALL = {"start": "scratch", "recipe": "dense-512", "epochs": 2}
 
@@ -63,7 +63,7 @@ def find(server: Server, word: str, seconds: float = 60) -> int:
         with contextlib.suppress(OSError):
             for pid in below(server.process.pid):
                 command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-                if word in command and "tether" not in command:
+                if word in command and "parent_death_signal" not in command:
                     return pid
         time.sleep(0.02)
     raise AssertionError(f"no {word} below the service")
@@ -88,7 +88,8 @@ def test_the_whole_road(start_server: Start, settings: dict[str, str], models: P
         assert list(dict.fromkeys(told)) == ["queued", "running", "progress", "measuring", "published"]
         done = client.get(f"/jobs/{job['id']}").json()
         assert (done["status"], done["parent"], done["version"]) == ("published", 1, 2)
-        assert (done["progress"]["epoch"], done["progress"]["epochs"]) == (3, 3)  # one of each member and of the scout
+        # One epoch of each of the ensemble's two networks and of the first stage.
+        assert (done["progress"]["epoch"], done["progress"]["epochs"]) == (3, 3)
         assert done["progress"]["val_accuracy"] > 0.5
         assert done["verdict"]["mnist"]["images"] == 100
         manifest = client.get("/models/2").json()["card"]
@@ -122,7 +123,7 @@ def test_killed_in_the_middle_it_goes_on_from_its_checkpoint(
     start_server: Start,
     settings: dict[str, str],
     models: Path,
-    database_url: str,  # noqa: F811
+    database_url: str,
 ) -> None:
     """First the worker, then the service with all that belongs to it."""
     settings |= {"DIGITS_DATABASE_URL": database_url}

@@ -12,18 +12,11 @@ import httpx
 import pytest
 
 from app.registry.store import KERAS
-from tests.conftest import SHIPPED, Server, Start, command, environment, free_port
-from tests.support import SEVEN, children, metric, wait_for
-from tests.versions import add, point, shipped
-
-STARTED = "Application startup complete."
-
-
-def serving(server: Server) -> list[int]:
-    """Ids of the two server processes, once both serve."""
-    wait_for(lambda: sum(line["message"] == STARTED for line in server.lines()) >= 2, "two processes")
-    # The other child is multiprocessing's resource tracker.
-    return [pid for pid in children(server.process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+from tests.support.calls import metric
+from tests.support.images import SEVEN
+from tests.support.servers import Start, command, environment, free_port, serving
+from tests.support.versions import SHIPPED, add, point, shipped
+from tests.support.waiting import wait_for
 
 
 def ask(url: str, times: int) -> None:
@@ -39,7 +32,7 @@ def test_their_metrics_add_up_and_one_that_dies_is_replaced(start_server: Start)
     ask(server.url, 20)
     assert {metric(httpx.get(f"{server.url}/metrics").text, count) for _ in range(10)} == {20}
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: sum(line["message"] == STARTED for line in server.lines()) >= 3, "a third process")
+    server.await_processes(3)
     ask(server.url, 20)
     text = httpx.get(f"{server.url}/metrics").text
     assert metric(text, count) == 40  # with those of the dead

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.registry import store
-from tests.conftest import SHIPPED
-from tests.samples import encode
+from tests.support.images import encode
+from tests.support.versions import SHIPPED
 from training.data import Digits
 
 EACH = 200

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 
-from tests.conftest import AUTHORISED, Start
+from tests.support.servers import AUTHORISED, Start
 
 # No `positive_data_acceptance`: a picture that fits the schema may be blank.
 NAMES = [

@@ -14,17 +14,13 @@ import httpx
 import pytest
 
 from app.registry import store
-from tests.conftest import ROOT, SHIPPED, TOKEN, Start
-from tests.support import SEVEN
+from tests.support.images import SEVEN
+from tests.support.paths import ROOT
+from tests.support.readme import COMMANDS, README
+from tests.support.servers import TOKEN, Start
+from tests.support.versions import SHIPPED
 from tests.training.test_command_line import run_here
 
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line
-    for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    for line in block.replace("\\\n", " ").splitlines()
-    if line and not line.startswith("#")
-]
 # Run by CI as they stand, or by test_docker.py.
 ELSEWHERE = ("make ", "docker ", "DIGITS_TAG=", "echo ", ". ./.env")
 

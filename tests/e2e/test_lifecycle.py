@@ -17,9 +17,11 @@ import pytest
 
 from app import __main__, resources, settings
 from app.registry import store
-from tests.api.test_predictions import SEVEN
-from tests.conftest import AUTHORISED, ROOT, SHIPPED, Start, command, environment, free_port
-from tests.versions import add
+from tests.support.damage import flip_bit, halve, remove
+from tests.support.images import SEVEN
+from tests.support.paths import ROOT
+from tests.support.servers import AUTHORISED, Start, command, environment, free_port, refused_start
+from tests.support.versions import SHIPPED, add
 
 
 def test_memory_and_libraries(start_server: Start) -> None:
@@ -56,44 +58,11 @@ def test_sigterm_finishes_what_is_running(start_server: Start) -> None:
         httpx.get(server.url)
 
 
-def refused_start(**settings: str) -> str:
-    """Start a server that must not start; its last line."""
-    done = subprocess.run(
-        command(free_port()), env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode in (1, 3), done.stderr  # the latter where a server process finds out
-    assert "Traceback" not in done.stderr
-    message = json.loads(done.stderr.splitlines()[-1])["message"]
-    assert isinstance(message, str)
-    return message
-
-
-def flip_byte(name: str) -> Callable[[Path], None]:
-    def damage(version: Path) -> None:
-        content = bytearray((version / name).read_bytes())
-        content[len(content) // 2] ^= 1
-        (version / name).write_bytes(content)
-
-    return damage
-
-
-def remove(name: str) -> Callable[[Path], None]:
-    return lambda version: (version / name).unlink()
-
-
-def halve(name: str) -> Callable[[Path], None]:
-    def damage(version: Path) -> None:
-        content = (version / name).read_bytes()
-        (version / name).write_bytes(content[: len(content) // 2])
-
-    return damage
-
-
 @pytest.mark.parametrize(
     ("damage", "name"),
     [
-        (flip_byte("model.keras"), "model.keras"),
-        (flip_byte("model.bin"), "model.bin"),
+        (flip_bit("model.keras"), "model.keras"),
+        (flip_bit("model.bin"), "model.bin"),
         (halve("model.bin"), "model.bin"),
         (halve("model.xml"), "model.xml"),
         (remove("model.xml"), "model.xml"),

@@ -11,10 +11,10 @@ import pytest
 
 from app.api.auth import load_admin_digest
 from app.settings import Settings
-from tests.api.test_bad_input import check
-from tests.conftest import AUTHORISED, TOKEN, Server, Start
-from tests.support import SEVEN, wait_for
-from tests.test_process import refused_start
+from tests.support.calls import check
+from tests.support.images import SEVEN
+from tests.support.servers import AUTHORISED, TOKEN, Server, Start, refused_start
+from tests.support.waiting import wait_for
 
 
 def told(server: Server, path: Path) -> int:

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,26 +18,14 @@ import pytest
 from numpy.typing import NDArray
 
 from app.registry import store
-from tests.api.test_bad_input import check
-from tests.api.test_predictions import SEVEN, pixels
-from tests.api.test_service import metric
-from tests.conftest import AUTHORISED, Server, Start, _servers
-from tests.test_process import flip_byte, halve, remove
-from tests.versions import add, answer, describe, point, shipped
+from tests.support.calls import check, metric
+from tests.support.damage import Damage, empty, flip_bit, halve, lengthen, remove
+from tests.support.images import SEVEN, pixels
+from tests.support.servers import AUTHORISED, STARTED, Server, Start, servers_in
+from tests.support.versions import add, answer, describe, point, shipped
+from tests.support.waiting import wait_for
 
 IMAGE = np.array(pixels(), np.uint8)
-
-# Seconds. Two are promised; a machine that runs four servers and a test beside other work may take more.
-PATIENCE = 60
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> float:
-    """Seconds until it holds."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + PATIENCE, what
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 @pytest.fixture
@@ -57,10 +45,6 @@ def named(server: Server, connections: int = 1) -> Counter[int]:
 
 def activate(server: Server, version: int) -> httpx.Response:
     return httpx.post(f"{server.url}/models/{version}/activate", headers=AUTHORISED, timeout=60)
-
-
-def said(server: Server, message: str) -> int:
-    return sum(line["message"] == message for line in server.lines())
 
 
 @dataclass
@@ -109,23 +93,23 @@ def load(server: Server, models: Path, clients: int = 4) -> Iterator[Load]:
 
 def test_every_server_process_goes_over(start_server: Start, models: Path) -> None:
     server = start_server("--workers", "4", DIGITS_MODELS=str(models), DIGITS_THREADS="1")
-    wait_for(lambda: said(server, "Application startup complete.") == 4, "four processes")
+    wait_for(lambda: server.logged(STARTED) == 4, "four processes")
     with load(server, models):
         for swaps, number in enumerate((2, 1), start=1):
             store.activate(models, number)
             message = f"version {number} serves"
-            wait_for(lambda message=message: said(server, message) == 4, message)
+            wait_for(lambda message=message: server.logged(message) == 4, message)
             assert named(server, 60) == {number: 60}, swaps
 
         reply = activate(server, 2)  # one process is told, all go
         assert (reply.status_code, reply.json()["version"], reply.json()["serving"]) == (200, 2, True)
-        wait_for(lambda: said(server, "version 2 serves") == 8, "version 2 once more")
+        wait_for(lambda: server.logged("version 2 serves") == 8, "version 2 once more")
         assert named(server, 60) == {2: 60}
 
 
 def test_activations_at_once_end_in_agreement(start_server: Start, models: Path) -> None:
     server = start_server("--workers", "3", DIGITS_MODELS=str(models), DIGITS_THREADS="1")
-    wait_for(lambda: said(server, "Application startup complete.") == 3, "three processes")
+    wait_for(lambda: server.logged(STARTED) == 3, "three processes")
     statuses: list[int] = []
     threads = [
         threading.Thread(target=lambda number=number: statuses.append(activate(server, number).status_code))
@@ -179,26 +163,6 @@ def test_an_upload_that_takes_long_is_answered_by_the_version_that_it_met(start_
     assert [line["version"] for line in server.lines() if line.get("request_id") == "slow"] == [1]
 
 
-Damage = Callable[[Path], None]
-
-
-def flip(name: str, share: float) -> Damage:
-    def damage(version: Path) -> None:
-        content = bytearray((version / name).read_bytes())
-        content[int(share * (len(content) - 1))] ^= 1
-        (version / name).write_bytes(content)
-
-    return damage
-
-
-def empty(name: str) -> Damage:
-    return lambda version: (version / name).write_bytes(b"")
-
-
-def longer(name: str) -> Damage:
-    return lambda version: (version / name).write_bytes((version / name).read_bytes() + b"\0")
-
-
 def taken_from_another(*names: str) -> Damage:
     def damage(version: Path) -> None:
         for name in names:
@@ -246,10 +210,10 @@ DAMAGES: dict[str, Damage] = {
     **{f"{name} missing": remove(name) for name in FILES},
     **{f"{name} empty": empty(name) for name in FILES},
     **{f"{name} halved": halve(name) for name in FILES},
-    **{f"{name} longer": longer(name) for name in FILES[:3]},
-    **{f"{name} flipped at {share}": flip(name, share) for name in FILES[:3] for share in (0, 0.31, 0.77, 1)},
-    "model.keras flipped in the middle": flip_byte(store.KERAS),
-    "card's brace flipped": flip(store.MANIFEST, 0),
+    **{f"{name} longer": lengthen(name) for name in FILES[:3]},
+    **{f"{name} flipped at {share}": flip_bit(name, share) for name in FILES[:3] for share in (0, 0.31, 0.77, 1)},
+    "model.keras flipped in the middle": flip_bit(store.KERAS),
+    "card's brace flipped": flip_bit(store.MANIFEST, 0),
     "another version's network": taken_from_another(store.WEIGHTS, store.GRAPH),
     "another version's card": taken_from_another(store.MANIFEST),
     "another version's all": taken_from_another(*FILES),
@@ -274,9 +238,8 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     """One server for all damages, and its versions, of which the first is sound."""
     folder = tmp_path_factory.mktemp("damaged")
     models = shipped(folder / "digits")
-    servers = _servers(folder)
-    yield next(servers)(DIGITS_MODELS=str(models)), models
-    next(servers, None)
+    with servers_in(folder) as start:
+        yield start(DIGITS_MODELS=str(models)), models
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """More is asked than can be done: what is refused, what is dropped, and what goes on all the same."""
 
 import contextlib
-import functools
 import logging
 import select
 import socket
@@ -22,14 +21,12 @@ from app.api.bodies import MAX_ARRIVING_BYTES
 from app.inference.batcher import CONGESTED_RUNS
 from app.inference.engine import OpenVinoEngine
 from app.inference.ensemble import LARGE_BATCH_SIZES
-from app.settings import Settings
 from app.vision.read import PreprocessedImage, read_image
-from tests import conftest
-from tests.api.test_bad_input import check
-from tests.api.test_predictions import RAW, pixels
-from tests.conftest import Start
-from tests.samples import IMAGES, draw, encode
-from tests.support import PATIENCE, SEVEN, metric, wait_for
+from tests.support.calls import RAW, check, metric
+from tests.support.images import SEVEN, draw, encode, pixels
+from tests.support.paths import IMAGES
+from tests.support.servers import Start, served
+from tests.support.waiting import PATIENCE, wait_for
 
 # More than may wait before clients are watched, of grain, which the first stage of the network leaves undecided.
 MANY = CONGESTED_RUNS * LARGE_BATCH_SIZES[-1] + 1
@@ -39,12 +36,11 @@ LARGE = encode(draw(7, (600, 600)))  # decoded in a thread
 
 
 @contextlib.contextmanager
-def service(monkeypatch: pytest.MonkeyPatch, state: Path, **settings: Any) -> Iterator[httpx.Client]:
+def service(state: Path, **settings: Any) -> Iterator[httpx.Client]:
     """The service in this process, with one thread to decode, time enough, and these settings."""
     settings = {"threads": 1, "deadline": 2 * PATIENCE} | settings
-    monkeypatch.setattr(conftest, "Settings", functools.partial(Settings, **settings))
     with (
-        conftest.served(state) as port,
+        served(state, **settings) as port,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=2 * PATIENCE) as client,
     ):
         yield client
@@ -112,7 +108,7 @@ def test_a_full_queue_refuses_at_once_and_predictions_go_on_after_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = Network(monkeypatch)
-    with service(monkeypatch, tmp_path, max_waiting=1) as client:
+    with service(tmp_path, max_waiting=1) as client:
         with network.busy(client) as is_answered:
             reply = client.post("/predict", files={"file": SEVEN})
             check(reply, 503, "try again")
@@ -126,7 +122,7 @@ def test_a_full_queue_refuses_at_once_and_predictions_go_on_after_it(
 
 def test_a_lone_digit_does_not_wait_for_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     network = Network(monkeypatch)
-    with service(monkeypatch, tmp_path) as client, network.busy(client) as is_answered:
+    with service(tmp_path) as client, network.busy(client) as is_answered:
         for _ in range(3):
             assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
         assert not is_answered()
@@ -157,7 +153,7 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(
 
     monkeypatch.setattr(predictions, "open_image", opened)
     monkeypatch.setattr(predictions, "read_image", read)
-    with service(monkeypatch, tmp_path) as client, ThreadPoolExecutor(1) as sender:
+    with service(tmp_path) as client, ThreadPoolExecutor(1) as sender:
         batch = sender.submit(client.post, "/predict/batch", files=[("file", LARGE)] * 10)
         assert reading.wait(PATIENCE)
         assert client.post("/predict", files={"file": alone}).json()["digit"] == 7
@@ -193,7 +189,7 @@ class SlowReading:
 
 def test_lone_digits_have_their_turn_while_a_batch_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reading = SlowReading(monkeypatch)
-    with service(monkeypatch, tmp_path) as client, connect(client) as one:
+    with service(tmp_path) as client, connect(client) as one:
         one.sendall(light_batch())
         wait_for(lambda: reading.count > 0, "the batch")
         for _ in range(3):
@@ -206,7 +202,7 @@ def test_lone_digits_have_their_turn_while_a_batch_is_read(monkeypatch: pytest.M
 
 def test_no_more_of_a_batch_is_read_for_a_client_that_hung_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reading = SlowReading(monkeypatch)
-    with service(monkeypatch, tmp_path) as client:
+    with service(tmp_path) as client:
         with connect(client) as one:
             one.sendall(light_batch())
             wait_for(lambda: reading.count > 0, "the batch")
@@ -219,7 +215,7 @@ def test_nothing_is_computed_for_a_client_that_hung_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = Network(monkeypatch)
-    with service(monkeypatch, tmp_path) as client:
+    with service(tmp_path) as client:
         with network.busy(client):
             sent: list[socket.socket] = []
             for _ in range(3):
@@ -253,7 +249,7 @@ def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(predictions, "open_image", counting)
     monkeypatch.setattr(predictions, "read_image", read)
-    with service(monkeypatch, tmp_path) as client, contextlib.ExitStack() as stack:
+    with service(tmp_path) as client, contextlib.ExitStack() as stack:
         stack.callback(go_on.set)
         clients: list[socket.socket] = []
         for _ in range(10):

@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.test_predictions import SEVEN
-from tests.conftest import AUTHORISED, ROOT, TOKEN, free_port
-from tests.support import wait_for
-from tests.test_readme import COMMANDS, README
+from tests.support.images import SEVEN
+from tests.support.paths import ROOT
+from tests.support.readme import COMMANDS, README
+from tests.support.servers import AUTHORISED, TOKEN, free_port
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.docker
 

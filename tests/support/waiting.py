@@ -1,0 +1,23 @@
+"""Waiting for what can be observed."""
+
+import time
+from collections.abc import Callable
+
+# Only a test that fails waits for so long.
+PATIENCE = 60  # seconds
+
+POLL_SECONDS = 0.02
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+    """Wait until a condition holds.
+
+    Args:
+        condition: Is asked again and again.
+        what: What is waited for; told where it does not come.
+        seconds: How long at most.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"still no sign of {what}"
+        time.sleep(POLL_SECONDS)
