@@ -1,30 +1,30 @@
 """Who may change something, and where the token comes from."""
 
+import hashlib
+import logging
 import socket
 import stat
 import sys
-from collections import Counter
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from app.api.auth import load_admin_digest
-from app.settings import Settings
+from app.settings import Settings, faults
 from tests.support.calls import check
 from tests.support.images import SEVEN
-from tests.support.servers import AUTHORISED, TOKEN, Server, Start, refused_start
-from tests.support.waiting import wait_for
+from tests.support.servers import AUTHORISED, TOKEN, refused_start, served
+from tests.support.waiting import PATIENCE
 
 
-def told(server: Server, path: Path) -> int:
-    """How many lines of a log say that the token is in this file."""
-    return sum(line["message"] == f"the admin token is in {path}" for line in server.lines())
-
-
-def status(server: Server, token: str) -> int:
+def status(client: httpx.Client, token: str) -> int:
+    """What a call that needs the token answers to this one: 404 where it is right."""
     headers = {"authorization": f"Bearer {token}".strip()}
-    return httpx.post(f"{server.url}/models/999/activate", headers=headers).status_code
+    return client.post("/models/999/activate", headers=headers).status_code
 
 
 WRONG = [
@@ -40,15 +40,16 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("headers", WRONG)
-@pytest.mark.parametrize("path", ["/models/1/activate", "/models/999/activate", "/models/first/activate"])
-def test_without_the_token_nothing_is_told(client: httpx.Client, path: str, headers: dict[str, str | bytes]) -> None:
-    reply = client.post(path, headers=headers)
-    problem = check(reply, 401, "Authorization: Bearer")
-    assert problem["type"] == "urn:digits:problem:unauthorized"
-    assert reply.headers["www-authenticate"] == "Bearer"
+def test_without_the_token_nothing_is_told(client: httpx.Client) -> None:
+    """Whatever is missing or wrong, and whether the version exists or not."""
     plain = client.post("/models/1/activate").json()
-    assert {**problem, "request_id": ""} == {**plain, "request_id": ""}
+    for headers in WRONG:
+        for version in ("1", "999", "first"):
+            reply = client.post(f"/models/{version}/activate", headers=headers)
+            problem = check(reply, 401, "Authorization: Bearer")
+            assert problem["type"] == "urn:digits:problem:unauthorized"
+            assert reply.headers["www-authenticate"] == "Bearer"
+            assert {**problem, "request_id": ""} == {**plain, "request_id": ""}, (headers, version)
 
 
 def test_with_the_token(client: httpx.Client) -> None:
@@ -76,23 +77,20 @@ def test_the_documentation_page_can_authorise(client: httpx.Client) -> None:
     assert "security" not in api["paths"]["/predict"]["post"]
 
 
-def test_a_token_is_made_once_and_kept(start_server: Start, tmp_path: Path) -> None:
+def test_a_token_is_made_once_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = tmp_path / "deep" / "state"
-    first = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(state))
-    token = (state / "token").read_text().strip()
-    assert len(token) >= 20
-    assert stat.S_IMODE((state / "token").stat().st_mode) == 0o600
-    assert stat.S_IMODE(state.stat().st_mode) == 0o700
-    assert status(first, token) == 404
-    assert status(first, TOKEN) == 401
-    first.stop()
-
-    second = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(state))
-    assert (state / "token").read_text().strip() == token
-    assert status(second, token) == 404
-    for server in (first, second):
-        assert told(server, state / "token") == 1
-        assert token not in server.log.read_text()  # logs are collected and kept
+    with caplog.at_level(logging.INFO), served(state, admin_token=None) as client:
+        token = (state / "token").read_text().strip()
+        assert len(token) >= 20
+        assert stat.S_IMODE((state / "token").stat().st_mode) == 0o600
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+        assert status(client, token) == 404
+        assert status(client, TOKEN) == 401
+    with caplog.at_level(logging.INFO), served(state, admin_token=None) as client:
+        assert (state / "token").read_text().strip() == token
+        assert status(client, token) == 404
+    assert caplog.messages.count(f"the admin token is in {state / 'token'}") == 2
+    assert token not in caplog.text  # logs are collected and kept
 
 
 def test_a_new_token_is_shown_on_a_terminal_once(
@@ -109,45 +107,59 @@ def test_a_new_token_is_shown_on_a_terminal_once(
             assert token not in shown.out
 
 
-@pytest.mark.parametrize("token", ["", " "])
-def test_an_empty_token_counts_as_none(start_server: Start, tmp_path: Path, token: str) -> None:
+def test_an_empty_token_counts_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A compose file sets a variable that is empty where nobody set it."""
-    server = start_server(DIGITS_ADMIN_TOKEN=token, DIGITS_STATE=str(tmp_path / "state"))
-    made = (tmp_path / "state" / "token").read_text().strip()
-    assert status(server, made) == 404
-    assert status(server, token) == 401
+    monkeypatch.setenv("DIGITS_STATE", str(tmp_path))
+    for token in ("", " "):
+        monkeypatch.setenv("DIGITS_ADMIN_TOKEN", token)
+        expected = load_admin_digest(Settings.from_environment())
+        assert expected == hashlib.sha256((tmp_path / "token").read_bytes().strip()).digest()
+        assert expected != hashlib.sha256(token.encode()).digest()
 
 
-def test_server_processes_agree_on_one_token(start_server: Start, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    server = start_server("--workers", "4", DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(state), DIGITS_THREADS="1")
-    wait_for(lambda: told(server, state / "token") == 4, "four processes that have the token")
-    token = (state / "token").read_text().strip()
-    assert Counter(status(server, token) for _ in range(40)) == {404: 40}
-    assert [path.name for path in state.iterdir() if "token" in path.name] == ["token"]
+def test_processes_that_start_together_agree_on_one_token(tmp_path: Path) -> None:
+    """Each by itself; here they are threads."""
+    together = threading.Barrier(8)
+
+    def load(_: int) -> bytes | None:
+        together.wait(PATIENCE)
+        return load_admin_digest(Settings(state=tmp_path))
+
+    with ThreadPoolExecutor(8) as threads:
+        (digest,) = set(threads.map(load, range(8)))
+    assert digest == hashlib.sha256((tmp_path / "token").read_bytes().strip()).digest()
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
 
 
-def test_without_a_place_for_it_calls_are_refused_and_pictures_read(start_server: Start, tmp_path: Path) -> None:
+def test_without_a_place_for_it_calls_are_refused_and_pictures_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    server = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(tmp_path / "file" / "state"))
-    assert any(line["level"] == "warning" and "DIGITS_ADMIN_TOKEN" in line["message"] for line in server.lines())
-    for token in ("", "None", TOKEN):
-        assert status(server, token) == 401
-    assert httpx.post(f"{server.url}/predict", files={"file": SEVEN}).json()["digit"] == 7
+    with served(tmp_path / "file" / "state", admin_token=None) as client:
+        for token in ("", "None", TOKEN):
+            assert status(client, token) == 401, token
+        assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+    assert any(line.levelname == "WARNING" and "DIGITS_ADMIN_TOKEN" in line.message for line in caplog.records)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"short\n"])
-def test_an_emptied_token_file_lets_nobody_in(start_server: Start, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "token").write_bytes(content)
-    server = start_server(DIGITS_ADMIN_TOKEN=None, DIGITS_STATE=str(tmp_path / "state"))
-    assert any(line["level"] == "warning" and "token" in line["message"] for line in server.lines())
-    for token in ("", content.decode().strip()):
-        assert status(server, token) == 401
+def test_an_emptied_token_file_lets_nobody_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for content in ("", "\n", "short\n"):
+        caplog.clear()
+        (tmp_path / "token").write_text(content)
+        assert load_admin_digest(Settings(state=tmp_path)) is None, content
+        assert "holds no admin token" in caplog.text
+    with served(tmp_path, admin_token=None) as client:
+        for token in ("", content.strip()):
+            assert status(client, token) == 401
 
 
-@pytest.mark.parametrize("token", ["seven77", "two words", "naïve-token", "line-break\n"])
-def test_a_token_that_cannot_be_one_stops_the_start(token: str) -> None:
+def test_a_token_that_cannot_be_one_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in ("seven77", "two words", "naïve-token", "line-break\n"):
+        monkeypatch.setenv("DIGITS_ADMIN_TOKEN", token)
+        with pytest.raises(ValidationError) as told:
+            Settings.from_environment()
+        assert "DIGITS_ADMIN_TOKEN" in faults(told.value)
+        assert token.strip() not in faults(told.value)
     message = refused_start(DIGITS_ADMIN_TOKEN=token)
     assert "DIGITS_ADMIN_TOKEN" in message
     assert token.strip() not in message

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.calls import JSON, RAW, check, raw_reply
 from tests.support.images import SEVEN, base64_of, draw, encode, handwritten, pixels, png_header
-from tests.support.servers import AUTHORISED, Start
+from tests.support.servers import AUTHORISED, served
 
 
 @pytest.fixture(autouse=True)
@@ -281,14 +282,12 @@ def test_a_data_url_without_data(client: httpx.Client) -> None:
     check(client.post("/predict", json={"image": "data:image/png;base64"}), 422, "comma")
 
 
-def test_limits_come_from_the_environment(start_server: Start) -> None:
-    server = start_server(DIGITS_MAX_BODY="2KiB", DIGITS_MAX_PIXELS="1000", DIGITS_MAX_BATCH="2")
-    with httpx.Client(base_url=server.url) as other:
+def test_limits_come_from_the_settings(tmp_path: Path) -> None:
+    with served(tmp_path, max_body=2048, max_pixels=1000, max_batch=2) as other:
         check(other.post("/predict", files={"file": bytes(3000)}), 413, "2,048")
         check(other.post("/predict", files={"file": encode(draw(1, (40, 40)))}), 413, "40 x 40", "1,000")
         check(other.post("/predict/batch", files=[("file", b"")] * 3), 413, "2 images")
         assert len(other.post("/predict/batch", files=[("file", b"")] * 2).json()["predictions"]) == 2
-    single = start_server(DIGITS_MAX_BATCH="1")
-    check(httpx.post(f"{single.url}/predict/batch", files=[("file", SEVEN)] * 2), 413, "1 images")
-    with httpx.Client(base_url=server.url) as other:
         assert other.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+    with served(tmp_path, max_batch=1) as single:
+        check(single.post("/predict/batch", files=[("file", SEVEN)] * 2), 413, "1 images")

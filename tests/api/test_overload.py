@@ -39,10 +39,7 @@ LARGE = encode(draw(7, (600, 600)))  # decoded in a thread
 def service(state: Path, **settings: Any) -> Iterator[httpx.Client]:
     """The service in this process, with one thread to decode, time enough, and these settings."""
     settings = {"threads": 1, "deadline": 2 * PATIENCE} | settings
-    with (
-        served(state, **settings) as port,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=2 * PATIENCE) as client,
-    ):
+    with served(state, **settings) as client:
         yield client
 
 
@@ -266,9 +263,8 @@ def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.Monkey
     assert decoded == 2 + 1
 
 
-def test_what_would_come_too_late_is_not_computed(start_server: Start) -> None:
-    server = start_server(DIGITS_DEADLINE="0.000001", DIGITS_THREADS="1")
-    with httpx.Client(base_url=server.url) as client:
+def test_what_would_come_too_late_is_not_computed(tmp_path: Path) -> None:
+    with service(tmp_path, deadline=0.000001) as client:
         for reply in (
             client.post("/predict", files={"file": SEVEN}),
             client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()}),  # decoded in a thread

@@ -20,7 +20,7 @@ from tests.support import versions as made
 from tests.support.calls import check, check_reading, metric
 from tests.support.images import SEVEN, base64_of, draw, encode, handwritten, pixels
 from tests.support.paths import IMAGES
-from tests.support.servers import Start
+from tests.support.servers import served
 from tests.support.versions import SHIPPED
 
 THRESHOLD = 0.9
@@ -39,9 +39,8 @@ def careful(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(careful: Path, start_server: Start) -> Iterator[httpx.Client]:
-    server = start_server(DIGITS_MODELS=str(careful), DIGITS_WORKER="external")
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+def service(careful: Path, tmp_path: Path) -> Iterator[httpx.Client]:
+    with served(tmp_path, careful) as client:
         yield client
 
 
@@ -114,15 +113,13 @@ def test_several_digits(client: httpx.Client) -> None:
     assert post(client, SEVERAL, "0").status_code == 200
 
 
-def test_a_version_without_a_threshold_is_sure_of_all(
-    tmp_path: Path, start_server: Start, hesitant: bytes, unknown: bytes
-) -> None:
+def test_a_version_without_a_threshold_is_sure_of_all(tmp_path: Path, hesitant: bytes, unknown: bytes) -> None:
     models = made.shipped(tmp_path / "digits")
     made.describe(models / str(store.current(models)), threshold=None)
-    server = start_server(DIGITS_MODELS=str(models), DIGITS_WORKER="external")
-    for content in (hesitant, unknown):
-        reading = httpx.post(f"{server.url}/predict?strict=true", files={"file": content}).json()
-        assert (reading["accepted"], reading["reason"]) == (True, None)
+    with served(tmp_path / "state", models) as service:
+        for content in (hesitant, unknown):
+            reading = post(service, content, "true").json()
+            assert (reading["accepted"], reading["reason"]) == (True, None)
 
 
 def test_what_the_network_is_unsure_of(service: httpx.Client, hesitant: bytes) -> None:
@@ -188,13 +185,16 @@ def test_a_batch_of_blank_images_alone(client: httpx.Client) -> None:
         assert len(reply.json()["predictions"]) == 3
 
 
-def test_declined_pictures_are_counted(service: httpx.Client, hesitant: bytes, unknown: bytes) -> None:
+def test_rejected_pictures_are_counted(service: httpx.Client, hesitant: bytes, unknown: bytes) -> None:
     def counts() -> dict[str, float]:
-        text = service.get("/metrics").text
-        names = ("blank", "no_digit", "several_digits", "unsure")
-        for name in names:
-            assert f'digits_declined_total{{reason="{name}"}}' in text  # from the start
-        return {name: metric(text, f'digits_declined_total{{reason="{name}"}}') for name in names}
+        """As the metric tells them, under its name and under its former name."""
+        text, found = service.get("/metrics").text, {}
+        for reason in ("blank", "no_digit", "several_digits", "unsure"):
+            for name in ("digits_rejected_total", "digits_declined_total"):
+                series = f'{name}{{reason="{reason}"}}'
+                assert series in text  # from the start
+                assert found.setdefault(reason, metric(text, series)) == metric(text, series)
+        return found
 
     assert set(counts().values()) == {0.0}
     post(service, SEVEN)

@@ -17,7 +17,7 @@ from app.settings import Settings
 from tests.support import versions as made
 from tests.support.calls import check, metric, raw_reply
 from tests.support.images import SEVEN
-from tests.support.servers import Start
+from tests.support.servers import Start, served
 from tests.support.versions import SHIPPED
 from tests.support.waiting import PATIENCE
 
@@ -38,7 +38,7 @@ def test_a_version_shows_its_card(client: httpx.Client) -> None:
     assert model["recipe"] == model["card"]["recipe"]["name"]
 
 
-def test_figures_are_listed_and_long_lists_are_in_the_card(tmp_path: Path, start_server: Start) -> None:
+def test_figures_are_listed_and_long_lists_are_in_the_card(tmp_path: Path) -> None:
     models = made.shipped(tmp_path / "digits")
     number = store.current(models)
     short = {"images": 2, "correct": 1, "accuracy": 0.5, "nll": 0.7, "brier": 0.4, "ece": 0.1, "accepted": 0.5}
@@ -49,10 +49,10 @@ def test_figures_are_listed_and_long_lists_are_in_the_card(tmp_path: Path, start
         "reliability": [[1, 0.5, 0.5], *[[0, None, None]] * 9],
     }
     made.describe(models / str(number), metrics={"test": short | long})
-    url = start_server(DIGITS_MODELS=str(models), DIGITS_WORKER="external").url
-    listed = next(model for model in httpx.get(f"{url}/models").json()["models"] if model["version"] == number)
-    assert listed["metrics"] == {"test": short}
-    detail = httpx.get(f"{url}/models/{number}").json()
+    with served(tmp_path / "state", models) as client:
+        listed = next(model for model in client.get("/models").json()["models"] if model["version"] == number)
+        assert listed["metrics"] == {"test": short}
+        detail = client.get(f"/models/{number}").json()
     assert detail["metrics"] == {"test": short}
     assert detail["card"]["metrics"] == {"test": short | long}
 

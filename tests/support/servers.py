@@ -23,7 +23,7 @@ from app.settings import Settings
 from tests.support.paths import ROOT
 from tests.support.processes import children, command_of
 from tests.support.versions import SHIPPED
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 TOKEN = "token-of-the-tests"
 AUTHORISED = {"authorization": f"Bearer {TOKEN}"}
@@ -177,17 +177,26 @@ def refused_start(**settings: str) -> str:
 
 
 @contextlib.contextmanager
-def served(state: Path, **settings: Any) -> Iterator[int]:
-    """The whole service in a thread of this process, where parts of it can be exchanged; its port."""
+def served(state: Path, models: Path = SHIPPED, **settings: Any) -> Iterator[httpx.Client]:
+    """The whole service in a thread of this process, where parts of it can be exchanged.
+
+    It starts in a quarter of a second, a process of its own in more than one.
+
+    Yields:
+        A client that sends the admin token.
+    """
     port = free_port()
-    app = create_app(Settings(models=SHIPPED, state=state, worker="external", **settings))
+    app = create_app(
+        Settings(**{"models": models, "state": state, "worker": "external", "admin_token": TOKEN} | settings)
+    )
     server = uvicorn.Server(uvicorn.Config(app, port=port, http=HttpProtocol, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_for(lambda: server.started or not thread.is_alive(), "a server that has started")
         assert server.started
-        yield port
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=AUTHORISED, timeout=2 * PATIENCE) as client:
+            yield client
     finally:
         server.should_exit = True
         thread.join()
