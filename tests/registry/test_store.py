@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from app.registry import store
 from app.registry.manifest import Manifest, ManifestError, Metrics
 from app.registry.store import VersionError
+from tests.support.waiting import PATIENCE
 
 
 def stage(folder: Path, content: bytes = b"network") -> Path:
@@ -91,7 +91,7 @@ def test_tidying_only_sweeps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", ["publish", "activate", "tidy"])
-def test_a_writer_waits_for_the_one_before(tmp_path: Path, write: str) -> None:
+def test_a_writer_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
     store.publish(staged, models)
     (models / ".incoming-of-the-other").mkdir()
@@ -102,13 +102,20 @@ def test_a_writer_waits_for_the_one_before(tmp_path: Path, write: str) -> None:
     }
     held = os.open(models, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
+    waits, lock = threading.Event(), fcntl.flock
+
+    def flock(file: int, operation: int) -> None:
+        waits.set()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     thread = threading.Thread(target=calls[write])
     thread.start()
-    time.sleep(0.2)
+    assert waits.wait(PATIENCE)
     assert thread.is_alive()
     assert sorted(path.name for path in models.iterdir()) == [".incoming-of-the-other", "1", "CURRENT"]
     os.close(held)
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert not (models / ".incoming-of-the-other").exists()
 
@@ -170,6 +177,15 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
             attempt()
     assert sorted(path.name for path in models.iterdir()) == before
     assert store.current(models) == 1
+
+
+def test_what_names_no_version_in_current(tmp_path: Path) -> None:
+    for content in ("", "\n", "two\n", "-1", "1.0", "01", "9" * 5000, "²", "../1"):
+        (tmp_path / store.CURRENT).write_text(content)
+        with pytest.raises(VersionError, match="CURRENT"):
+            store.current(tmp_path)
+        (tmp_path / store.CURRENT).write_text("17\n")
+        assert store.current(tmp_path) == 17, content
 
 
 def test_activation_refuses_what_is_not_sound(tmp_path: Path) -> None:
