@@ -262,3 +262,22 @@ def test_a_version_that_is_mended_serves(
     assert np.allclose(reply["probabilities"], answer(models, number, IMAGE), atol=1e-5)
     back_to_the_first(client, models)
     shutil.rmtree(version)
+
+
+def test_a_damaged_version_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    models = shipped(tmp_path / "digits")
+    for other, change in (
+        (7, {"version": 7, "recipe": {"layers": []}}),
+        (8, {"version": 8, "files": {"x": None}}),
+        (9, {}),  # the manifest of another version
+    ):
+        shutil.copytree(models / "1", models / str(other))
+        manifest = json.loads((models / "1" / store.MANIFEST).read_text())
+        (models / str(other) / store.MANIFEST).write_text(json.dumps(manifest | change))
+    with served(tmp_path / "state", models) as client:
+        assert [model["version"] for model in client.get("/models").json()["models"]] == [1]
+        for other in (7, 8, 9):
+            problem = check(client.get(f"/models/{other}"), 500)
+            assert problem["type"] == "urn:digits:problem:damaged-version"
+            assert str(tmp_path) not in problem["detail"]
+            assert f"{models}/{other}/{store.MANIFEST}" in caplog.text

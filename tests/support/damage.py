@@ -48,3 +48,12 @@ def lengthen(name: str) -> Damage:
         (version / name).write_bytes((version / name).read_bytes() + b"\0")
 
     return damage
+
+
+def write(name: str, content: str) -> Damage:
+    """A file has another content."""
+
+    def damage(version: Path) -> None:
+        (version / name).write_text(content)
+
+    return damage
