@@ -10,10 +10,17 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+# Names imported `as` themselves are for tests that import them from here still.
 from tests.support.databases import POSTGRES
 from tests.support.images import write_idx
-from tests.support.paths import ROOT as ROOT  # for tests that have not moved yet
-from tests.support.servers import Start, servers_in
+from tests.support.paths import ROOT as ROOT
+from tests.support.servers import AUTHORISED as AUTHORISED
+from tests.support.servers import TOKEN as TOKEN
+from tests.support.servers import Server as Server
+from tests.support.servers import Start as Start
+from tests.support.servers import environment as environment
+from tests.support.servers import free_port as free_port
+from tests.support.servers import servers_in
 from tests.support.versions import SHIPPED as SHIPPED
 from tests.support.versions import shipped
 from training.data import Digits, load

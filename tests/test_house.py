@@ -67,7 +67,7 @@ def test_imports_go_one_way() -> None:
 
 
 # Folders and files whose imports from test modules still have to move to tests/support/.
-TO_BE_MOVED = ("tests/vision/", "tests/training/", "tests/e2e/test_readme.py")
+TO_BE_MOVED = ("tests/vision/", "tests/training/", "tests/e2e/test_readme.py", "tests/e2e/test_command.py")
 
 
 def test_helpers_are_imported_from_the_support_modules_alone() -> None:

@@ -15,7 +15,7 @@ from app.errors import Overloaded, TooLate
 from app.inference.batcher import CONGESTED_RUNS, Batcher
 from app.inference.engine import Images, Probabilities
 from app.inference.ensemble import Cascade, Stage
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 UNDECIDED = 200  # images of this value and above are left to the next stage
 BROKEN = 99  # a batch with an image of this value fails
@@ -78,8 +78,7 @@ def stages(rows: Probabilities) -> list[int]:
 
 
 async def started(network: Network, runs: int) -> None:
-    while len(network.runs) < runs:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(network.runs) >= runs, "a run")
 
 
 async def busy(batcher: Batcher, network: Network) -> None:

@@ -1,5 +1,6 @@
 """Waiting for what can be observed."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -21,3 +22,11 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE
     while not condition():
         assert time.monotonic() < end, f"still no sign of {what}"
         time.sleep(POLL_SECONDS)
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """The same on an event loop, which goes on meanwhile."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"still no sign of {what}"
+        await asyncio.sleep(POLL_SECONDS / 10)
