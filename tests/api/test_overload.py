@@ -64,10 +64,10 @@ def images(client: httpx.Client) -> float:
 
 
 class Network:
-    """The later stages of the network, which run in a thread. They wait until they are let go.
+    """Stands for the later stages of the network, which run in a thread. It answers when it is let go, and at once.
 
     Attributes:
-        images: That they have seen.
+        images: That it has seen.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +79,7 @@ class Network:
                 self.images += len(images)
                 self.begun.set()
                 assert self.open.wait(PATIENCE)
+                return np.full((len(images), 10), 0.1, np.float32)
             return run(engine, images)
 
         monkeypatch.setattr(OpenVinoEngine, "_run", gated)

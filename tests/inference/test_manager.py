@@ -42,6 +42,12 @@ class Counts:
         self.failures += 1
 
 
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no test waits long for it."""
+    monkeypatch.setattr(manager, "LOOK_SECONDS", 0.02)
+
+
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     models = shipped(tmp_path / "digits")
