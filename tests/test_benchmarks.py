@@ -17,7 +17,7 @@ from benchmarks.processes import Server, below, free_port
 from benchmarks.table import markdown
 from tests.support.paths import ROOT
 from tests.support.processes import listens, runs
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 
 def measurement(rate: float, p99: float = 2.0, errors: int = 0) -> Measurement:
@@ -108,7 +108,7 @@ def test_told_to_end_it_leaves_no_server_behind() -> None:
         wait_for(lambda: running.poll() is not None or any(map(listens, below(running.pid))), "a server")
         started = list(below(running.pid))
         running.terminate()
-        assert running.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert running.wait(TIMEOUT_SECONDS) == 128 + signal.SIGTERM
     assert started
     assert not any(map(runs, started))
 

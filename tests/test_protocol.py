@@ -18,7 +18,7 @@ from app.protocol import MAX_HEAD_BYTES, HttpProtocol
 from tests.support.calls import metric
 from tests.support.images import SEVEN
 from tests.support.servers import free_port
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 GET = b"GET /health/live HTTP/1.1\r\nhost: a\r\n"
 CHUNKED = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -141,7 +141,7 @@ def served(story: Callable[[uvicorn.Server, int], Awaitable[None]], app: Any = n
         serving = asyncio.create_task(server.serve())
         await until(lambda: server.started, "the server")
         try:
-            await asyncio.wait_for(story(server, port), PATIENCE)
+            await asyncio.wait_for(story(server, port), TIMEOUT_SECONDS)
         finally:
             server.should_exit = True
             await serving

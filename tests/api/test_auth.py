@@ -18,7 +18,7 @@ from app.settings import Settings, faults
 from tests.support.calls import check
 from tests.support.images import SEVEN
 from tests.support.servers import AUTHORISED, TOKEN, refused_start, served
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 def status(client: httpx.Client, token: str) -> int:
@@ -122,7 +122,7 @@ def test_processes_that_start_together_agree_on_one_token(tmp_path: Path) -> Non
     together = threading.Barrier(8)
 
     def load(_: int) -> bytes | None:
-        together.wait(PATIENCE)
+        together.wait(TIMEOUT_SECONDS)
         return load_admin_digest(Settings(state=tmp_path))
 
     with ThreadPoolExecutor(8) as threads:

@@ -85,8 +85,8 @@ def test_pixels_from_0_to_1_are_noticed(client: httpx.Client) -> None:
         check(client.post("/predict", json={"pixels": scaled}), 422, f"to {largest}", "multiply by 255")
         (entry,) = client.post("/predict/batch", json={"pixels": [scaled]}).json()["predictions"]
         assert "multiply by 255" in entry["error"]["detail"]
-    ink = [[value // 255 for value in row] for row in pixels()]
-    check(client.post("/predict", json={"pixels": ink}), 422, "multiply by 255")
+    binary = [[value // 255 for value in row] for row in pixels()]
+    check(client.post("/predict", json={"pixels": binary}), 422, "multiply by 255")
     assert client.post("/predict", json={"pixels": [[0] * 28] * 28}).json()["reason"] == "blank"
     faint = [[value // 100 for value in row] for row in pixels()]
     assert max(map(max, faint)) == 2

@@ -19,7 +19,7 @@ from tests.support.calls import check, raw_reply
 from tests.support.images import base64_of, encode, handwritten
 from tests.support.paths import IMAGES
 from tests.support.servers import AUTHORISED, TOKEN, served
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 SEVEN = (IMAGES / "seven.png").read_bytes()
 
@@ -82,7 +82,7 @@ class Gated:
 
     def __call__(self, feedback: Feedback) -> Iterator[bytes]:
         yield b"first, "
-        assert self.open.wait(PATIENCE)
+        assert self.open.wait(TIMEOUT_SECONDS)
         if self.is_broken:
             raise ZeroDivisionError
         yield b"second"

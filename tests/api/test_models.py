@@ -34,7 +34,7 @@ def test_models_lists_every_version_and_which_serves(client: httpx.Client) -> No
     assert client.get("/models").json()["fault"] is None
 
 
-def test_a_version_shows_its_card(client: httpx.Client) -> None:
+def test_a_version_shows_its_manifest(client: httpx.Client) -> None:
     number = store.current(SHIPPED)
     model = client.get(f"/models/{number}").json()
     assert model["serving"] is True
@@ -42,7 +42,7 @@ def test_a_version_shows_its_card(client: httpx.Client) -> None:
     assert model["recipe"] == model["card"]["recipe"]["name"]
 
 
-def test_figures_are_listed_and_long_lists_are_in_the_card(tmp_path: Path) -> None:
+def test_figures_are_listed_and_long_lists_are_in_the_manifest(tmp_path: Path) -> None:
     models = made.shipped(tmp_path / "digits")
     number = store.current(models)
     short = {"images": 2, "correct": 1, "accuracy": 0.5, "nll": 0.7, "brier": 0.4, "ece": 0.1, "accepted": 0.5}

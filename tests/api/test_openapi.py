@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.support.servers import AUTHORISED, Start
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 # No `positive_data_acceptance`: a picture that fits the schema may be blank.
 NAMES = [
@@ -42,6 +42,6 @@ def test_replies_are_as_documented(start_server: Start) -> None:
         @EXAMPLES
         @given(case=operation.as_strategy())
         def check(case: schemathesis.Case) -> None:
-            case.call_and_validate(headers=AUTHORISED, timeout=PATIENCE, checks=checks)
+            case.call_and_validate(headers=AUTHORISED, timeout=TIMEOUT_SECONDS, checks=checks)
 
         check()

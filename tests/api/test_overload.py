@@ -26,7 +26,7 @@ from tests.support.calls import RAW, check, metric
 from tests.support.images import SEVEN, draw, encode, pixels
 from tests.support.paths import IMAGES
 from tests.support.servers import Start, served
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 # More than may wait before clients are watched, of grain, which the first stage of the network leaves undecided.
 MANY = CONGESTED_RUNS * LARGE_BATCH_SIZES[-1] + 1
@@ -38,13 +38,13 @@ LARGE = encode(draw(7, (600, 600)))  # decoded in a thread
 @contextlib.contextmanager
 def service(state: Path, **settings: Any) -> Iterator[httpx.Client]:
     """The service in this process, with one thread to decode, time enough, and these settings."""
-    settings = {"threads": 1, "deadline": 2 * PATIENCE} | settings
+    settings = {"threads": 1, "deadline": 2 * TIMEOUT_SECONDS} | settings
     with served(state, **settings) as client:
         yield client
 
 
 def connect(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=PATIENCE)
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=TIMEOUT_SECONDS)
 
 
 def message(path: str, content_type: str, body: bytes) -> bytes:
@@ -78,7 +78,7 @@ class Network:
             if threading.current_thread().name.startswith("inference"):
                 self.images += len(images)
                 self.begun.set()
-                assert self.open.wait(PATIENCE)
+                assert self.open.wait(TIMEOUT_SECONDS)
                 return np.full((len(images), 10), 0.1, np.float32)
             return run(engine, images)
 
@@ -94,7 +94,7 @@ class Network:
         with ThreadPoolExecutor(1) as sender:
             sent = sender.submit(client.post, "/predict/batch", content=GRAIN, headers=RAW)
             try:
-                assert self.begun.wait(PATIENCE)
+                assert self.begun.wait(TIMEOUT_SECONDS)
                 yield sent.done
             finally:
                 self.open.set()
@@ -144,16 +144,16 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(
         order.append(image.width)
         if len(order) == 3:
             reading.set()
-            assert come.wait(PATIENCE)
+            assert come.wait(TIMEOUT_SECONDS)
         if len(order) == 6:
-            assert answered.wait(PATIENCE), order  # in vain where all of the batch come first
+            assert answered.wait(TIMEOUT_SECONDS), order  # in vain where all of the batch come first
         return read_image(image)
 
     monkeypatch.setattr(predictions, "open_image", opened)
     monkeypatch.setattr(predictions, "read_image", read)
     with service(tmp_path) as client, ThreadPoolExecutor(1) as sender:
         batch = sender.submit(client.post, "/predict/batch", files=[("file", LARGE)] * 10)
-        assert reading.wait(PATIENCE)
+        assert reading.wait(TIMEOUT_SECONDS)
         assert client.post("/predict", files={"file": alone}).json()["digit"] == 7
         answered.set()
         assert [reading["digit"] for reading in batch.result().json()["predictions"]] == [7] * 10
@@ -161,7 +161,7 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(
 
 
 def light_batch() -> bytes:
-    """A request with a thousand digits on light ground, 28x28, which are read on the event loop."""
+    """A request with a thousand digits on a light background, 28x28, which are read on the event loop."""
     light = encode(Image.fromarray(255 - np.array(pixels(), np.uint8)).convert("RGB"))
     request = httpx.Request("POST", "http://digits/predict/batch", files=[("file", light)] * 1000)
     return message("/predict/batch", request.headers["content-type"], request.read())
@@ -181,7 +181,7 @@ class SlowReading:
     def __call__(self, image: Image.Image) -> PreprocessedImage:
         self.count += 1
         if not self.go_on.is_set():
-            time.sleep(0.02)  # a thousand of them take PATIENCE, nearly
+            time.sleep(0.02)  # a thousand of them take 20 seconds
         return read_image(image)
 
 
@@ -242,7 +242,7 @@ def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.Monkey
     def read(image: Image.Image) -> PreprocessedImage:
         nonlocal decoded
         decoded += 1
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT_SECONDS)
         return read_image(image)
 
     monkeypatch.setattr(predictions, "open_image", counting)
@@ -283,7 +283,7 @@ def test_bodies_that_stop_half_way_do_not_fill_the_memory(start_server: Start) -
     sent = 4 * 2**20
     fit = MAX_ARRIVING_BYTES // sent
     half = message("/predict", "image/png", bytes(5 * 2**20))[:sent]
-    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client, contextlib.ExitStack() as stack:
+    with httpx.Client(base_url=server.url, timeout=TIMEOUT_SECONDS) as client, contextlib.ExitStack() as stack:
         assert client.post("/predict", files={"file": SEVEN}).is_success
         before = server.resident_bytes()
         clients = [stack.enter_context(connect(client)) for _ in range(50)]

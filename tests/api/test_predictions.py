@@ -74,8 +74,8 @@ def test_a_picture_s_file_may_come_as_plain_bytes(client: httpx.Client, kind: st
 
 def test_all_ten_digits_in_any_colours(client: httpx.Client) -> None:
     for digit in range(10):
-        for ground, ink in (("white", "black"), ("black", "white"), ((250, 245, 220), (20, 40, 130))):
-            content = encode(draw(digit, (220, 300), ground, ink))
+        for background, foreground in (("white", "black"), ("black", "white"), ((250, 245, 220), (20, 40, 130))):
+            content = encode(draw(digit, (220, 300), background, foreground))
             assert client.post("/predict", files={"file": content}).json()["digit"] == digit
 
 

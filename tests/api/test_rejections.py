@@ -88,7 +88,7 @@ def test_a_digit_is_accepted(client: httpx.Client) -> None:
     "body",
     [
         {"files": {"file": BLANK}},
-        {"files": {"file": encode(draw(1, ground="black", ink="black"))}},
+        {"files": {"file": encode(draw(1, (280, 280), "black", "black"))}},
         {"files": {"file": encode(np.zeros((28, 28), np.uint8))}},
         {"json": {"image": base64_of(BLANK)}},
         {"json": {"pixels": EMPTY_PIXELS}},
@@ -253,7 +253,9 @@ def probabilities(*largest: float) -> NDArray[np.float32]:
         ((0.1,), "no_digit"),
     ],
 )
-def test_the_two_likeliest_part_hesitation_from_ignorance(largest: tuple[float, ...], expected: str | None) -> None:
+def test_the_sum_of_the_two_likeliest_tells_unsure_from_no_digit(
+    largest: tuple[float, ...], expected: str | None
+) -> None:
     for shift in range(10):
         rolled = np.roll(probabilities(*largest), shift)
         assert reject(rolled[None], 0.9) == [expected]

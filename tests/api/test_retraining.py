@@ -14,7 +14,7 @@ from app.retraining import events as streams
 from app.retraining.jobs import Jobs, JobStatus
 from tests.support.calls import check, raw_reply
 from tests.support.servers import AUTHORISED, Start, served
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_job_is_queued_and_can_be_watched(service: httpx.Client) -> None:
 
 
 def test_with_feedback_it_starts_from_the_version_that_serves(service: httpx.Client) -> None:
-    for label in range(8):  # one of them at least is not held back
+    for label in range(8):  # one of them at least is not held out
         pixels = [[0] * 28 for _ in range(28)]
         for y in range(6, 22):
             pixels[y][8 + label] = 255
@@ -267,4 +267,4 @@ def test_streams_do_not_hold_up_the_end_of_the_service(start_server: Start) -> N
             next(lines)
             server.process.terminate()
             list(lines)  # it ends, cleanly
-    assert server.process.wait(PATIENCE) == 0
+    assert server.process.wait(TIMEOUT_SECONDS) == 0

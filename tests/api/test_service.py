@@ -18,7 +18,7 @@ from tests.support.calls import check, metric, raw_reply
 from tests.support.images import SEVEN
 from tests.support.servers import Start
 from tests.support.versions import SHIPPED
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 def test_health(client: httpx.Client) -> None:
@@ -34,7 +34,7 @@ async def ready_before_and_after_sigterm(state: Path) -> list[httpx.Response]:
     async with app.router.lifespan_context(app), client:
         before = await client.get("/health/ready")
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(services_of(app).stopping.wait(), PATIENCE)
+        await asyncio.wait_for(services_of(app).stopping.wait(), TIMEOUT_SECONDS)
         assert (await client.post("/predict", files={"file": SEVEN})).json()["digit"] == 7
         return [before, await client.get("/health/ready"), await client.get("/health/live")]
 

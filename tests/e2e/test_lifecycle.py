@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 from tests.support.processes import listens
 from tests.support.servers import AUTHORISED, Start, command, environment, free_port, refused_start
 from tests.support.versions import SHIPPED, add, describe, shipped
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 
 def test_memory_and_libraries(start_server: Start) -> None:
@@ -138,5 +138,5 @@ def test_told_to_end_at_any_moment_of_the_start_it_ends_well(moment: str, tmp_pa
         )
     wait_for(lambda: process.poll() is not None or MOMENTS[moment](process.pid), moment)
     process.terminate()
-    assert process.wait(PATIENCE) in (0, -signal.SIGTERM), log.read_text()  # the latter before it hears signals
+    assert process.wait(TIMEOUT_SECONDS) in (0, -signal.SIGTERM), log.read_text()  # the latter before it hears signals
     assert "Traceback" not in log.read_text()

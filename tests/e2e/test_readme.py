@@ -137,6 +137,6 @@ def test_the_settings_are_all_told() -> None:
     assert os.path.exists(ROOT / "LICENSE")
 
 
-def test_the_figures_are_those_of_the_card() -> None:
+def test_the_figures_are_those_of_the_manifest() -> None:
     metrics = store.read_manifest(SHIPPED / "1").metrics["test"]
     assert f"{metrics.accuracy:.2%}".replace("%", " %") in README

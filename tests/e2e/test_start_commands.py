@@ -23,7 +23,7 @@ from tests.support.servers import (
     uvicorn_command,
 )
 from tests.support.versions import add, shipped
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 Program = Callable[[int], list[str]]
 
@@ -155,7 +155,7 @@ def test_the_end(server: Server, request: pytest.FixtureRequest) -> None:
         wait_for(lambda: images() > before, "the network at work")
         server.process.terminate()
         sender.join()
-        status = server.process.wait(PATIENCE)
+        status = server.process.wait(TIMEOUT_SECONDS)
     # uvicorn with one process ends by the signal itself, after all is done.
     assert status == (-signal.SIGTERM if request.node.callspec.params["server"] == "uvicorn" else 0)
     assert [reply.status_code for reply in replies] == [200]
@@ -179,7 +179,7 @@ def test_a_wrong_setting_or_version_ends_the_start_with_one_line(start: str, tmp
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
         # With several processes uvicorn itself ends with 0; that nothing is started again is what counts.

@@ -15,7 +15,7 @@ from app.inference.manager import LoadError, ModelManager
 from app.registry import store
 from tests.support.images import handwritten
 from tests.support.versions import add, answer, describe, point, shipped
-from tests.support.waiting import PATIENCE, until, wait_for
+from tests.support.waiting import TIMEOUT_SECONDS, until, wait_for
 
 IMAGE = handwritten(7, np.random.default_rng(0))
 
@@ -62,7 +62,7 @@ def watched(models: Path, counts: Counts, scenario: Callable[[ModelManager], Awa
         service = ModelManager(models, 1, counts)
         watching = asyncio.create_task(service.watch())
         try:
-            await asyncio.wait_for(scenario(service), PATIENCE)
+            await asyncio.wait_for(scenario(service), TIMEOUT_SECONDS)
         finally:
             watching.cancel()
             await asyncio.wait([watching])
@@ -249,7 +249,7 @@ def test_the_event_loop_goes_on_while_a_version_loads(models: Path, monkeypatch:
 
         def load(*arguments: object, **named: object) -> object:
             loading.set()
-            assert go.wait(PATIENCE)
+            assert go.wait(TIMEOUT_SECONDS)
             return plain(*arguments, **named)  # type: ignore[arg-type]
 
         monkeypatch.setattr(manager, "load_version", load)

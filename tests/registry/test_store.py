@@ -12,7 +12,7 @@ import pytest
 from app.registry import store
 from app.registry.manifest import Manifest, ManifestError, Metrics
 from app.registry.store import VersionError
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 def stage(folder: Path, content: bytes = b"network") -> Path:
@@ -111,11 +111,11 @@ def test_a_writer_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(fcntl, "flock", flock)
     thread = threading.Thread(target=calls[write])
     thread.start()
-    assert waits.wait(PATIENCE)
+    assert waits.wait(TIMEOUT_SECONDS)
     assert thread.is_alive()
     assert sorted(path.name for path in models.iterdir()) == [".incoming-of-the-other", "1", "CURRENT"]
     os.close(held)
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT_SECONDS)
     assert not thread.is_alive()
     assert not (models / ".incoming-of-the-other").exists()
 
@@ -201,7 +201,7 @@ def test_activation_refuses_what_is_not_sound(tmp_path: Path) -> None:
     assert store.current(models) == 2
 
 
-def test_the_card_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_the_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     models = tmp_path / "models"
     store.publish(stage(tmp_path / "staged"), models)
     (models / "1").rename(models / "4")
@@ -223,7 +223,7 @@ def test_every_byte_of_a_version_is_guarded(tmp_path: Path) -> None:
     store.verify(models / "1")
 
 
-def test_cards_come_back_as_they_were() -> None:
+def test_manifests_come_back_as_they_were() -> None:
     manifest = Manifest(
         created="2026-01-01T00:00:00Z",
         parameters=3,
@@ -236,7 +236,7 @@ def test_cards_come_back_as_they_were() -> None:
     )
     assert Manifest.from_json(manifest.to_json()) == manifest
     values = json.loads(manifest.to_json())
-    del values["job"]  # a card from before there were jobs
+    del values["job"]  # a manifest from before there were jobs
     assert Manifest.from_json(json.dumps(values)) == dataclasses.replace(manifest, job=None)
     with pytest.raises(ManifestError, match="job"):
         Manifest.from_json(json.dumps(values | {"job": "3"}))
@@ -246,7 +246,7 @@ def test_cards_come_back_as_they_were() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "colour": "red"}', "[" * 99_999]
 )
-def test_what_is_not_a_card(text: str) -> None:
+def test_what_is_not_a_manifest(text: str) -> None:
     with pytest.raises(ManifestError):
         Manifest.from_json(text)
 

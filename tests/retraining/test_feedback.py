@@ -60,7 +60,7 @@ def test_the_same_image_at_once_is_one_row(feedback: Feedback) -> None:
     assert sum(new for _, new in found) == 1
 
 
-def test_about_one_in_five_is_held_back_and_always_the_same(feedback: Feedback) -> None:
+def test_about_one_in_five_is_held_out_and_always_the_same(feedback: Feedback) -> None:
     kept = [feedback.keep(example(seed), 3)[0] for seed in range(100)]
     share = sum(found.held_back for found in kept) / len(kept)
     assert 0.1 < share < 0.3

@@ -73,7 +73,7 @@ def take(jobs: Jobs, **wanted: object) -> Lease:
 
 
 def again(base: Database) -> Lease:
-    """The claim of the worker that comes after one that is gone."""
+    """The lease of the worker that comes after one that is gone."""
     with base.writing() as connection:
         connection.exec_driver_sql("UPDATE jobs SET lease = 0")
     lease = Jobs(base, 60).claim()

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 JSON = {"content-type": "application/json"}
 RAW = {"content-type": "application/octet-stream"}
@@ -47,7 +47,7 @@ def raw_reply(client: httpx.Client, request: bytes) -> httpx.Response:
     address = client.base_url.host, client.base_url.port or 80
     with socket.create_connection(address, timeout=30) as line:
         line.sendall(request)
-        told, end = b"", time.monotonic() + PATIENCE
+        told, end = b"", time.monotonic() + TIMEOUT_SECONDS
         while piece := line.recv(65536):
             told += piece
             assert time.monotonic() < end, told

@@ -56,7 +56,7 @@ def draw(digit: int, size: tuple[int, int] = (280, 280), ground: Any = "white", 
 
 
 def handwritten(digit: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """A 28x28 digit on a dark ground, each a little different, like MNIST's in size and place."""
+    """A 28x28 digit on a dark background, each a little different, like MNIST's in size and place."""
     picture = draw(digit, (112, 112), 0, 255, random.uniform(0.07, 0.12), "L", 0.7)
     a, b, c, d = np.eye(2).ravel() + random.normal(0, 0.12, 4)
     x, y = 56 - np.array([[a, b], [c, d]]) @ (56, 56) + random.normal(0, 3, 2)

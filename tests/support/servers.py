@@ -23,7 +23,7 @@ from app.settings import Settings
 from tests.support.paths import ROOT
 from tests.support.processes import children, command_of
 from tests.support.versions import SHIPPED
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 TOKEN = "token-of-the-tests"
 AUTHORISED = {"authorization": f"Bearer {TOKEN}"}
@@ -195,7 +195,9 @@ def served(state: Path, models: Path = SHIPPED, **settings: Any) -> Iterator[htt
     try:
         wait_for(lambda: server.started or not thread.is_alive(), "a server that has started")
         assert server.started
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=AUTHORISED, timeout=2 * PATIENCE) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", headers=AUTHORISED, timeout=2 * TIMEOUT_SECONDS
+        ) as client:
             yield client
     finally:
         server.should_exit = True

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 
 # Only a test that fails waits for so long.
-PATIENCE = 60  # seconds
+TIMEOUT_SECONDS = 60
 
 POLL_SECONDS = 0.02
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = TIMEOUT_SECONDS) -> None:
     """Wait until a condition holds.
 
     Args:
@@ -26,7 +26,7 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE
 
 async def until(condition: Callable[[], bool], what: str) -> None:
     """The same on an event loop, which goes on meanwhile."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < end, f"still no sign of {what}"
         await asyncio.sleep(POLL_SECONDS / 10)
