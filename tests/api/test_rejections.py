@@ -113,7 +113,7 @@ def test_several_digits(client: httpx.Client) -> None:
     assert post(client, SEVERAL, "0").status_code == 200
 
 
-def test_a_version_without_a_threshold_is_sure_of_all(tmp_path: Path, hesitant: bytes, unknown: bytes) -> None:
+def test_a_version_without_a_threshold_accepts_all(tmp_path: Path, hesitant: bytes, unknown: bytes) -> None:
     models = made.shipped(tmp_path / "digits")
     made.describe(models / str(store.current(models)), threshold=None)
     with served(tmp_path / "state", models) as service:
@@ -253,9 +253,7 @@ def probabilities(*largest: float) -> NDArray[np.float32]:
         ((0.1,), "no_digit"),
     ],
 )
-def test_the_sum_of_the_two_likeliest_tells_unsure_from_no_digit(
-    largest: tuple[float, ...], expected: str | None
-) -> None:
+def test_the_two_likeliest_tell_unsure_from_no_digit(largest: tuple[float, ...], expected: str | None) -> None:
     for shift in range(10):
         rolled = np.roll(probabilities(*largest), shift)
         assert reject(rolled[None], 0.9) == [expected]

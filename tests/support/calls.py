@@ -29,7 +29,7 @@ def check(reply: httpx.Response, status: int, *words: str) -> dict[str, Any]:
     assert problem["type"].startswith("urn:digits:problem:")
     assert problem["request_id"] == reply.headers["x-request-id"]
     for word in words:
-        assert word in problem["detail"]
+        assert word in problem["detail"], problem["detail"]
     return problem
 
 

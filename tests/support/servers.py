@@ -195,9 +195,8 @@ def served(state: Path, models: Path = SHIPPED, **settings: Any) -> Iterator[htt
     try:
         wait_for(lambda: server.started or not thread.is_alive(), "a server that has started")
         assert server.started
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", headers=AUTHORISED, timeout=2 * TIMEOUT_SECONDS
-        ) as client:
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, headers=AUTHORISED, timeout=2 * TIMEOUT_SECONDS) as client:
             yield client
     finally:
         server.should_exit = True
