@@ -1,4 +1,4 @@
-"""Jobs in the database: order, claims, leases, and what is never done twice."""
+"""Jobs in the database: order, leases, and what is never done twice."""
 
 import threading
 from collections import Counter

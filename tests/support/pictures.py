@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from app.vision.pipeline import PreprocessedImage, preprocess
-from tests.samples import draw, encode
+from tests.support.images import draw, encode
 
 MAX_PIXELS = 25_000_000
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from app.vision.background import has_dark_background, make_thumbnail
-from tests.samples import draw, handwritten
+from tests.support.images import draw, handwritten
 from tests.support.pictures import distance, image_of, page, photo
 
 

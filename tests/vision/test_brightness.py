@@ -2,7 +2,7 @@
 
 from PIL import Image
 
-from tests.samples import draw
+from tests.support.images import draw
 from tests.support.pictures import distance, image_of
 
 

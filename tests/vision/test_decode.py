@@ -12,7 +12,7 @@ from PIL import Image
 from app.errors import ImageError, NotAnImage, TooManyPixels, UnsupportedImage
 from app.vision.decode import decode, open_image
 from app.vision.pipeline import preprocess
-from tests.samples import draw, encode, handwritten
+from tests.support.images import draw, encode, handwritten
 from tests.support.pictures import MAX_PIXELS, distance, image_of, png_header, preprocessed, tiff
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")

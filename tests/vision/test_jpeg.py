@@ -12,7 +12,7 @@ from app.errors import NotAnImage, UnsupportedImage
 from app.vision.decode import decode, open_image
 from app.vision.jpeg import read_markers
 from app.vision.pipeline import preprocess
-from tests.samples import draw, encode
+from tests.support.images import draw, encode
 from tests.support.pictures import MAX_PIXELS, image_of
 
 KINDS: tuple[dict[str, object], ...] = ({}, {"progressive": True}, {"restart_marker_blocks": 2}, {"optimize": True})

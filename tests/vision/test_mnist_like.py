@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.vision.mnist_like import is_mnist_like
 from app.vision.pipeline import preprocess_many, preprocess_mnist_like, preprocess_pixels
-from tests.samples import handwritten
+from tests.support.images import handwritten
 from tests.support.pictures import distance, image_of
 from training.data import Digits
 

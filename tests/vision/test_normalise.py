@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.vision.normalise import normalise
-from tests.samples import draw
+from tests.support.images import draw
 from tests.support.pictures import image_of
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from app.vision.pipeline import preprocess, preprocess_pixels
-from tests.samples import draw, encode
+from tests.support.images import draw, encode
 from tests.support.pictures import MAX_PIXELS, distance, image_of, page, photo, preprocessed
 from training.data import Digits
 

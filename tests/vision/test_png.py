@@ -12,7 +12,7 @@ from app.vision.brightness import to_brightness
 from app.vision.decode import decode, open_image
 from app.vision.pipeline import preprocess
 from app.vision.png import decode_plain_png, without_metadata
-from tests.samples import draw, encode, handwritten
+from tests.support.images import draw, encode, handwritten
 from tests.support.pictures import MAX_PIXELS, image_of, png_chunk
 
 DIGIT = handwritten(4, np.random.default_rng(1))

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from app.inference.rejection import RejectionReason
 from app.vision.segmentation import remove_stains
-from tests.samples import draw, handwritten
+from tests.support.images import draw, handwritten
 from tests.support.pictures import crop_tightly, distance, frame, image_of, page, photo, preprocessed, row
 from training.data import Digits
 

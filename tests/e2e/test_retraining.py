@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,15 @@ import pytest
 from app.registry import store
 from benchmarks.processes import below
 from benchmarks.service import Load
-from tests.conftest import AUTHORISED, Server, Start
-from tests.retraining.conftest import POSTGRES, database_url  # noqa: F401  # a fixture
-from tests.samples import encode, handwritten
-from tests.versions import add, shipped
+from tests.support.databases import POSTGRES
+from tests.support.images import encode, handwritten
+from tests.support.processes import command_of, runs
+from tests.support.servers import AUTHORISED, Server, Start
+from tests.support.versions import shipped
+from tests.support.waiting import wait_for
+
+# A training takes its time where other work has all cores; only a test that fails waits for so long.
+TRAINING_SECONDS = 240
 
 SMALL = {"start": "scratch", "recipe": "dense-512", "epochs": 2}
 
@@ -43,30 +47,42 @@ def client_of(server: Server) -> httpx.Client:
     return httpx.Client(base_url=server.url, headers=AUTHORISED, timeout=30)
 
 
-def until(client: httpx.Client, job: int, *statuses: str, seconds: float = 120) -> dict[str, Any]:
+def until(client: httpx.Client, job: int, *statuses: str) -> dict[str, Any]:
     """Wait for a job to get there, also through restarts of the service."""
-    deadline = time.monotonic() + seconds
     found: dict[str, Any] = {}
-    while time.monotonic() < deadline:
+
+    def is_there() -> bool:
+        nonlocal found
         with contextlib.suppress(httpx.TransportError):
             found = client.get(f"/jobs/{job}").json()
-            if found["status"] in statuses:
-                return found
-        time.sleep(0.1)
-    raise AssertionError(f"job {job} is not {statuses}: {found}")
+        return found.get("status") in statuses
+
+    wait_for(is_there, f"job {job} to be {' or '.join(statuses)}", TRAINING_SECONDS)
+    return found
 
 
-def find(server: Server, word: str, seconds: float = 60) -> int:
-    """The process below the service whose command line has this word, once there is one."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            for pid in below(server.process.pid):
-                command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-                if word in command and "tether" not in command:
-                    return pid
-        time.sleep(0.02)
-    raise AssertionError(f"no {word} below the service")
+def find(server: Server, words: str) -> int:
+    """The process below the service whose command line has these words, once there is one."""
+    found: list[int] = []
+
+    def is_there() -> bool:
+        commands = {pid: command_of(pid) for pid in below(server.process.pid)}
+        # For a moment it is the program that ties it to its parent.
+        found[:] = [pid for pid, line in commands.items() if words in line and "parent_death_signal" not in line]
+        return bool(found)
+
+    wait_for(is_there, f"{words} below the service")
+    return found[0]
+
+
+def await_end(*pids: int) -> None:
+    """Wait until none of these processes runs."""
+    wait_for(lambda: not any(map(runs, pids)), f"the end of {pids}")
+
+
+def await_empty(folder: Path) -> None:
+    """Wait until nothing is left in a folder."""
+    wait_for(lambda: not list(folder.iterdir()), f"nothing in {folder}")
 
 
 def test_the_whole_road(start_server: Start, settings: dict[str, str], models: Path) -> None:
@@ -88,20 +104,17 @@ def test_the_whole_road(start_server: Start, settings: dict[str, str], models: P
         assert list(dict.fromkeys(told)) == ["queued", "running", "progress", "measuring", "published"]
         done = client.get(f"/jobs/{job['id']}").json()
         assert (done["status"], done["parent"], done["version"]) == ("published", 1, 2)
-        assert (done["progress"]["epoch"], done["progress"]["epochs"]) == (3, 3)  # one of each member and of the scout
+        # One epoch of each of the ensemble's two networks and of the first stage.
+        assert (done["progress"]["epoch"], done["progress"]["epochs"]) == (3, 3)
         assert done["progress"]["val_accuracy"] > 0.5
         assert done["verdict"]["mnist"]["images"] == 100
         manifest = client.get("/models/2").json()["card"]
         assert (manifest["parent"], manifest["job"], manifest["verdict"]) == (1, job["id"], done["verdict"])
         assert "feedback" in manifest["metrics"]
-        deadline = time.monotonic() + 60
         for wanted, call in ((2, None), (1, "/models/1/activate"), (2, "/models/2/activate")):
             if call:
                 client.post(call).raise_for_status()
-            while client.get("/health/ready").json()["model"]["version"] != wanted:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            time.sleep(0.5)
+            wait_for(lambda wanted=wanted: load.answers[-1].version == wanted, f"answers of version {wanted}")
         worse = client.post("/retrain", json={"start": "scratch", "recipe": "dense-512", "epochs": 1, "images": 100})
         rejected = until(client, worse.json()["id"], "rejected")
         assert "significantly worse" in rejected["reason"]
@@ -109,12 +122,10 @@ def test_the_whole_road(start_server: Start, settings: dict[str, str], models: P
         assert store.current(models) == 2
     assert load.failed == []
     # Both versions answered, and each says one thing.
-    assert sorted(version for version, _ in {(answer.version, answer.probabilities) for answer in load.answers}) == [
-        1,
-        2,
-    ]
+    said = {(answer.version, answer.probabilities) for answer in load.answers}
+    assert sorted(version for version, _ in said) == [1, 2]
     assert {path.name for path in models.iterdir()} == {"1", "2", "CURRENT"}
-    _wait_until_empty(Path(settings["DIGITS_STATE"], "runs"))
+    await_empty(Path(settings["DIGITS_STATE"], "runs"))
 
 
 @pytest.mark.parametrize("database_url", ["postgresql" if POSTGRES else "sqlite"], indirect=True)
@@ -122,7 +133,7 @@ def test_killed_in_the_middle_it_goes_on_from_its_checkpoint(
     start_server: Start,
     settings: dict[str, str],
     models: Path,
-    database_url: str,  # noqa: F811
+    database_url: str,
 ) -> None:
     """First the worker, then the service with all that belongs to it."""
     settings |= {"DIGITS_DATABASE_URL": database_url}
@@ -130,17 +141,16 @@ def test_killed_in_the_middle_it_goes_on_from_its_checkpoint(
     with client_of(server) as client:
         client.post("/retrain", json=SMALL | {"epochs": 20, "force": True}).raise_for_status()
         checkpoint = Path(settings["DIGITS_STATE"], "runs/1/run/checkpoint.npz")
-        _wait_for(checkpoint)
+        wait_for(checkpoint.exists, "a checkpoint", TRAINING_SECONDS)
         training = find(server, "training fit")
         os.kill(find(server, "app.retraining.worker"), signal.SIGKILL)
-        _wait_for_end(training)
+        await_end(training)
         written = checkpoint.stat().st_mtime_ns
         again = find(server, "training fit")
-        while checkpoint.stat().st_mtime_ns == written:
-            time.sleep(0.02)
+        wait_for(lambda: checkpoint.stat().st_mtime_ns != written, "another checkpoint", TRAINING_SECONDS)
         server.process.kill()
         server.process.wait()
-        _wait_for_end(again)
+        await_end(again)
     server = start_server(**settings)
     with client_of(server) as client:
         until(client, 1, "published")
@@ -158,10 +168,10 @@ def test_cancelling_ends_the_training(start_server: Start, settings: dict[str, s
         client.post("/retrain", json=SMALL | {"epochs": 1000}).raise_for_status()
         training = find(server, "training fit")
         client.delete("/jobs/1").raise_for_status()
-        assert until(client, 1, "cancelled", seconds=60)["version"] is None
-        _wait_for_end(training)
+        assert until(client, 1, "cancelled")["version"] is None
+        await_end(training)
         assert store.numbers(models) == [1]
-        _wait_until_empty(Path(settings["DIGITS_STATE"], "runs"))
+        await_empty(Path(settings["DIGITS_STATE"], "runs"))
 
 
 def test_what_training_refuses_is_the_reason(
@@ -184,8 +194,7 @@ def test_the_service_ends_with_its_worker(start_server: Start, settings: dict[st
         client.post("/retrain", json=SMALL | {"epochs": 1000}).raise_for_status()
         training, worker = find(server, "training fit"), find(server, "app.retraining.worker")
         server.stop()
-        _wait_for_end(worker)
-        _wait_for_end(training)
+        await_end(worker, training)
     server = start_server(**settings | {"DIGITS_WORKER": "external"})
     with client_of(server) as client:
         job = client.get("/jobs/1").json()
@@ -204,36 +213,3 @@ def test_data_that_comes_later_than_the_service(
         assert client.post("/retrain", json=SMALL | {"epochs": 1000}).status_code == 202
         until(client, 1, "running")
         client.delete("/jobs/1").raise_for_status()
-
-
-def test_the_service_ends_cleanly_after_another_version_took_over(
-    start_server: Start, settings: dict[str, str], models: Path
-) -> None:
-    """The runtime of the first must not take from the main thread what it needs to hear a signal."""
-    add(models, 2)
-    server = start_server(**settings | {"DIGITS_WORKER": "external"})
-    with client_of(server) as client:
-        client.post("/models/2/activate").raise_for_status()
-        time.sleep(0.5)  # until the first one is gone
-    assert server.stop() != -signal.SIGSEGV
-
-
-def _wait_for(path: Path, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"no {path}"
-        time.sleep(0.02)
-
-
-def _wait_until_empty(folder: Path, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while found := list(folder.iterdir()):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
-
-
-def _wait_for_end(pid: int, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
-        assert time.monotonic() < deadline, f"process {pid} goes on"
-        time.sleep(0.02)

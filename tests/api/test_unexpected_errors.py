@@ -12,8 +12,8 @@ from app.api import predictions
 from app.api.problems import MEDIA_TYPE
 from app.inference import manager
 from app.inference.engine import OpenVinoEngine
-from tests.conftest import served
-from tests.support import SEVEN
+from tests.support.images import SEVEN
+from tests.support.servers import served
 
 
 def broken(*_: Any) -> Never:
@@ -23,7 +23,7 @@ def broken(*_: Any) -> Never:
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     """The real service, in this process, with some parts broken."""
-    with served(tmp_path) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+    with served(tmp_path) as client:
         monkeypatch.setattr(predictions, "parse_many", broken)
         monkeypatch.setattr(manager, "manifests", broken)
         monkeypatch.setattr(OpenVinoEngine, "_run", broken)

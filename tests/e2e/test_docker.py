@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.test_predictions import SEVEN
-from tests.conftest import AUTHORISED, ROOT, TOKEN, free_port
-from tests.support import wait_for
-from tests.test_readme import COMMANDS, README
+from tests.support.images import SEVEN
+from tests.support.paths import ROOT
+from tests.support.readme import COMMANDS, README
+from tests.support.servers import AUTHORISED, TOKEN, free_port, is_ready
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -68,12 +69,13 @@ def client_of(name: str) -> httpx.Client:
 
 
 def await_ready(client: httpx.Client) -> None:
-    for _ in range(600):
-        with contextlib.suppress(httpx.TransportError):
-            if client.get("/health/ready").is_success:
-                return
-        time.sleep(0.1)
-    raise AssertionError("not ready")
+    """Wait until the service takes requests."""
+    wait_for(lambda: is_ready(client, str(client.base_url).rstrip("/")), "a service that is ready")
+
+
+def await_success(client: httpx.Client, path: str) -> None:
+    """Wait until a call succeeds, as those do that need the database."""
+    wait_for(lambda: client.get(path, headers=AUTHORISED).is_success, path)
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_stop_under_load(volumes: list[str]) -> None:
     senders = [threading.Thread(target=send) for _ in range(4)]
     for sender in senders:
         sender.start()
-    time.sleep(1)
+    wait_for(lambda: len(answered) > 100, "replies")
     began = time.monotonic()
     docker("stop", name)
     took = time.monotonic() - began
@@ -333,10 +335,7 @@ def test_the_profile_postgres(clone: Path, small_data: Path, tmp_path: Path) -> 
     try:
         project.run("docker compose up --detach")
         await_ready(project.client)
-        for _ in range(100):
-            if project.client.get("/jobs").is_success:
-                break
-            time.sleep(0.3)
+        await_success(project.client, "/jobs")
         send = {"files": {"file": SEVEN}, "data": {"label": "7"}, "headers": AUTHORISED}
         assert project.client.post("/feedback", **send).status_code == 201
         dump, restore = part("Backup and restore")[6:]
@@ -344,10 +343,7 @@ def test_the_profile_postgres(clone: Path, small_data: Path, tmp_path: Path) -> 
         project.run("docker compose down")
         project.run("docker compose up --detach")
         await_ready(project.client)
-        for _ in range(100):
-            if project.client.get("/feedback", headers=AUTHORISED).is_success:
-                break
-            time.sleep(0.3)
+        await_success(project.client, "/feedback")
         assert len(project.client.get("/feedback", headers=AUTHORISED).json()["feedback"]) == 1
         empty = "'TRUNCATE feedback CASCADE'"
         project.run(f"docker compose exec -T postgres psql --username digits digits --command {empty}")

@@ -2,10 +2,10 @@
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 
-from tests.conftest import AUTHORISED, Start
+from tests.support.servers import AUTHORISED, Start
+from tests.support.waiting import TIMEOUT_SECONDS
 
 # No `positive_data_acceptance`: a picture that fits the schema may be blank.
 NAMES = [
@@ -21,7 +21,7 @@ NAMES = [
 
 # Few examples, and the same ones each time: more find more, and take longer.
 EXAMPLES = settings(
-    max_examples=25,
+    max_examples=20,
     derandomize=True,
     database=None,
     deadline=None,
@@ -35,15 +35,13 @@ def test_replies_are_as_documented(start_server: Start) -> None:
     document = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     operations = [found.ok() for found in document.get_all_operations()]
     assert len(operations) >= 16
-
     load_all_checks()
     checks = CHECKS.get_by_names(NAMES)
+    for operation in operations:
 
-    @EXAMPLES
-    @given(data=st.data())
-    def check(data: st.DataObject) -> None:
-        for operation in operations:
-            case = data.draw(operation.as_strategy())
-            case.call_and_validate(headers=AUTHORISED, timeout=60, checks=checks)
+        @EXAMPLES
+        @given(case=operation.as_strategy())
+        def check(case: schemathesis.Case) -> None:
+            case.call_and_validate(headers=AUTHORISED, timeout=TIMEOUT_SECONDS, checks=checks)
 
-    check()
+        check()

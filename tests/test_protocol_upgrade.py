@@ -7,7 +7,7 @@ import socket
 import httpx
 import pytest
 
-from tests.support import SEVEN
+from tests.support.images import SEVEN
 
 OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
 LENGTH = b"content-length: %d\r\n\r\n" % len(SEVEN)

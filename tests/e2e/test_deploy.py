@@ -5,8 +5,8 @@ import re
 
 import httpx
 
-from tests.api.test_predictions import SEVEN
-from tests.conftest import ROOT
+from tests.support.images import SEVEN
+from tests.support.paths import ROOT
 
 
 def test_the_dashboard_shows_metrics_that_there_are(client: httpx.Client) -> None:

@@ -1,7 +1,6 @@
 """More is asked than can be done: what is refused, what is dropped, and what goes on all the same."""
 
 import contextlib
-import functools
 import logging
 import select
 import socket
@@ -22,14 +21,12 @@ from app.api.bodies import MAX_ARRIVING_BYTES
 from app.inference.batcher import CONGESTED_RUNS
 from app.inference.engine import OpenVinoEngine
 from app.inference.ensemble import LARGE_BATCH_SIZES
-from app.settings import Settings
 from app.vision.pipeline import PreprocessedImage, preprocess_picture
-from tests import conftest
-from tests.api.test_bad_input import check
-from tests.api.test_predictions import RAW, pixels
-from tests.conftest import Start
-from tests.samples import IMAGES, draw, encode
-from tests.support import PATIENCE, SEVEN, metric, wait_for
+from tests.support.calls import RAW, check, metric
+from tests.support.images import SEVEN, draw, encode, pixels
+from tests.support.paths import IMAGES
+from tests.support.servers import Start, served
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 # More than may wait before clients are watched, of grain, which the first stage of the network leaves undecided.
 MANY = CONGESTED_RUNS * LARGE_BATCH_SIZES[-1] + 1
@@ -39,19 +36,15 @@ LARGE = encode(draw(7, (600, 600)))  # decoded in a thread
 
 
 @contextlib.contextmanager
-def service(monkeypatch: pytest.MonkeyPatch, state: Path, **settings: Any) -> Iterator[httpx.Client]:
+def service(state: Path, **settings: Any) -> Iterator[httpx.Client]:
     """The service in this process, with one thread to decode, time enough, and these settings."""
-    settings = {"threads": 1, "deadline": 2 * PATIENCE} | settings
-    monkeypatch.setattr(conftest, "Settings", functools.partial(Settings, **settings))
-    with (
-        conftest.served(state) as port,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=2 * PATIENCE) as client,
-    ):
+    settings = {"threads": 1, "deadline": 2 * TIMEOUT_SECONDS} | settings
+    with served(state, **settings) as client:
         yield client
 
 
 def connect(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=PATIENCE)
+    return socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=TIMEOUT_SECONDS)
 
 
 def message(path: str, content_type: str, body: bytes) -> bytes:
@@ -71,10 +64,10 @@ def images(client: httpx.Client) -> float:
 
 
 class Network:
-    """The later stages of the network, which run in a thread. They wait until they are let go.
+    """Stands for the later stages of the network, which run in a thread. It answers when it is let go, and at once.
 
     Attributes:
-        images: That they have seen.
+        images: That it has seen.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +78,8 @@ class Network:
             if threading.current_thread().name.startswith("inference"):
                 self.images += len(images)
                 self.begun.set()
-                assert self.open.wait(PATIENCE)
+                assert self.open.wait(TIMEOUT_SECONDS)
+                return np.full((len(images), 10), 0.1, np.float32)
             return run(engine, images)
 
         monkeypatch.setattr(OpenVinoEngine, "_run", gated)
@@ -100,7 +94,7 @@ class Network:
         with ThreadPoolExecutor(1) as sender:
             sent = sender.submit(client.post, "/predict/batch", content=GRAIN, headers=RAW)
             try:
-                assert self.begun.wait(PATIENCE)
+                assert self.begun.wait(TIMEOUT_SECONDS)
                 yield sent.done
             finally:
                 self.open.set()
@@ -112,7 +106,7 @@ def test_a_full_queue_refuses_at_once_and_predictions_go_on_after_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = Network(monkeypatch)
-    with service(monkeypatch, tmp_path, max_waiting=1) as client:
+    with service(tmp_path, max_waiting=1) as client:
         with network.busy(client) as is_answered:
             reply = client.post("/predict", files={"file": SEVEN})
             check(reply, 503, "try again")
@@ -126,7 +120,7 @@ def test_a_full_queue_refuses_at_once_and_predictions_go_on_after_it(
 
 def test_a_lone_digit_does_not_wait_for_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     network = Network(monkeypatch)
-    with service(monkeypatch, tmp_path) as client, network.busy(client) as is_answered:
+    with service(tmp_path) as client, network.busy(client) as is_answered:
         for _ in range(3):
             assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
         assert not is_answered()
@@ -150,16 +144,16 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(
         order.append(image.width)
         if len(order) == 3:
             reading.set()
-            assert come.wait(PATIENCE)
+            assert come.wait(TIMEOUT_SECONDS)
         if len(order) == 6:
-            assert answered.wait(PATIENCE), order  # in vain where all of the batch come first
+            assert answered.wait(TIMEOUT_SECONDS), order  # in vain where all of the batch come first
         return preprocess_picture(image)
 
     monkeypatch.setattr(predictions, "open_image", opened)
     monkeypatch.setattr(predictions, "preprocess_picture", read)
-    with service(monkeypatch, tmp_path) as client, ThreadPoolExecutor(1) as sender:
+    with service(tmp_path) as client, ThreadPoolExecutor(1) as sender:
         batch = sender.submit(client.post, "/predict/batch", files=[("file", LARGE)] * 10)
-        assert reading.wait(PATIENCE)
+        assert reading.wait(TIMEOUT_SECONDS)
         assert client.post("/predict", files={"file": alone}).json()["digit"] == 7
         answered.set()
         assert [reading["digit"] for reading in batch.result().json()["predictions"]] == [7] * 10
@@ -167,7 +161,7 @@ def test_large_pictures_have_their_turn_between_those_of_a_batch(
 
 
 def light_batch() -> bytes:
-    """A request with a thousand digits on light ground, 28x28, which are read on the event loop."""
+    """A request with a thousand digits on a light background, 28x28, which are read on the event loop."""
     light = encode(Image.fromarray(255 - np.array(pixels(), np.uint8)).convert("RGB"))
     request = httpx.Request("POST", "http://digits/predict/batch", files=[("file", light)] * 1000)
     return message("/predict/batch", request.headers["content-type"], request.read())
@@ -187,13 +181,13 @@ class SlowReading:
     def __call__(self, image: Image.Image) -> PreprocessedImage:
         self.count += 1
         if not self.go_on.is_set():
-            time.sleep(0.02)  # a thousand of them take PATIENCE, nearly
+            time.sleep(0.02)  # a thousand of them take 20 seconds
         return preprocess_picture(image)
 
 
 def test_lone_digits_have_their_turn_while_a_batch_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reading = SlowReading(monkeypatch)
-    with service(monkeypatch, tmp_path) as client, connect(client) as one:
+    with service(tmp_path) as client, connect(client) as one:
         one.sendall(light_batch())
         wait_for(lambda: reading.count > 0, "the batch")
         for _ in range(3):
@@ -206,7 +200,7 @@ def test_lone_digits_have_their_turn_while_a_batch_is_read(monkeypatch: pytest.M
 
 def test_no_more_of_a_batch_is_read_for_a_client_that_hung_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reading = SlowReading(monkeypatch)
-    with service(monkeypatch, tmp_path) as client:
+    with service(tmp_path) as client:
         with connect(client) as one:
             one.sendall(light_batch())
             wait_for(lambda: reading.count > 0, "the batch")
@@ -219,7 +213,7 @@ def test_nothing_is_computed_for_a_client_that_hung_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     network = Network(monkeypatch)
-    with service(monkeypatch, tmp_path) as client:
+    with service(tmp_path) as client:
         with network.busy(client):
             sent: list[socket.socket] = []
             for _ in range(3):
@@ -248,12 +242,12 @@ def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.Monkey
     def read(image: Image.Image) -> PreprocessedImage:
         nonlocal decoded
         decoded += 1
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT_SECONDS)
         return preprocess_picture(image)
 
     monkeypatch.setattr(predictions, "open_image", counting)
     monkeypatch.setattr(predictions, "preprocess_picture", read)
-    with service(monkeypatch, tmp_path) as client, contextlib.ExitStack() as stack:
+    with service(tmp_path) as client, contextlib.ExitStack() as stack:
         stack.callback(go_on.set)
         clients: list[socket.socket] = []
         for _ in range(10):
@@ -270,9 +264,8 @@ def test_nothing_is_decoded_for_a_client_that_hung_up(monkeypatch: pytest.Monkey
     assert decoded == 2 + 1
 
 
-def test_what_would_come_too_late_is_not_computed(start_server: Start) -> None:
-    server = start_server(DIGITS_DEADLINE="0.000001", DIGITS_THREADS="1")
-    with httpx.Client(base_url=server.url) as client:
+def test_what_would_come_too_late_is_not_computed(tmp_path: Path) -> None:
+    with service(tmp_path, deadline=0.000001) as client:
         for reply in (
             client.post("/predict", files={"file": SEVEN}),
             client.post("/predict", files={"file": (IMAGES / "three.jpg").read_bytes()}),  # decoded in a thread
@@ -290,7 +283,7 @@ def test_bodies_that_stop_half_way_do_not_fill_the_memory(start_server: Start) -
     sent = 4 * 2**20
     fit = MAX_ARRIVING_BYTES // sent
     half = message("/predict", "image/png", bytes(5 * 2**20))[:sent]
-    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client, contextlib.ExitStack() as stack:
+    with httpx.Client(base_url=server.url, timeout=TIMEOUT_SECONDS) as client, contextlib.ExitStack() as stack:
         assert client.post("/predict", files={"file": SEVEN}).is_success
         before = server.resident_bytes()
         clients = [stack.enter_context(connect(client)) for _ in range(50)]

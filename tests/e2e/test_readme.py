@@ -14,17 +14,14 @@ import httpx
 import pytest
 
 from app.registry import store
-from tests.conftest import ROOT, SHIPPED, TOKEN, Start
-from tests.support import SEVEN
+from tests.support.images import SEVEN
+from tests.support.paths import ROOT
+from tests.support.readme import COMMANDS, README
+from tests.support.servers import TOKEN, Start
+from tests.support.versions import SHIPPED
 from tests.training.test_command_line import run_here
+from training.recipes import RECIPES
 
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line
-    for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    for line in block.replace("\\\n", " ").splitlines()
-    if line and not line.startswith("#")
-]
 # Run by CI as they stand, or by test_docker.py.
 ELSEWHERE = ("make ", "docker ", "DIGITS_TAG=", "echo ", ". ./.env")
 
@@ -105,7 +102,10 @@ def test_the_problem_shown_is_the_problem(client: httpx.Client) -> None:
 
 
 def test_training_commands(small_data: Path, tmp_path: Path) -> None:
-    """On small data and for one epoch; otherwise as they stand, in their order. test_reproduce.py runs its own."""
+    """On small data, for one epoch and with a small recipe; otherwise as they stand, in their order.
+
+    test_reproduce.py runs its own.
+    """
     commands = [line for line in of(".venv/bin/python -m training") if " reproduce " not in line]
     assert {line.split()[3] for line in commands} == {
         *("explore", "fit", "evaluate", "activate", "look", "describe", "crossval", "export")
@@ -116,6 +116,9 @@ def test_training_commands(small_data: Path, tmp_path: Path) -> None:
         line = command.replace("my-network.keras", "models/digits/1/model.keras").replace("--folds 5", "--folds 2")
         line = line.replace("tests/images", str(ROOT / "tests/images"))
         words = line.split()[3:]
+        if words[0] == "fit":
+            assert words[1] in RECIPES
+            words[1] = "quick"
         learns_nothing = {"activate", "look", "describe", "--format"} & set(words)
         more = [] if learns_nothing else ["--data", str(small_data), "--no-verify"]
         more += ["--epochs", "1"] if {"fit", "crossval"} & set(words) else []
@@ -134,6 +137,6 @@ def test_the_settings_are_all_told() -> None:
     assert os.path.exists(ROOT / "LICENSE")
 
 
-def test_the_figures_are_those_of_the_card() -> None:
+def test_the_figures_are_those_of_the_manifest() -> None:
     metrics = store.read_manifest(SHIPPED / "1").metrics["test"]
     assert f"{metrics.accuracy:.2%}".replace("%", " %") in README
