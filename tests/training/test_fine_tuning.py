@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from app.registry import store
 from app.registry.manifest import Manifest
 from app.retraining.progress import Progress
-from tests.training.test_command_line import main_here, run, run_here
-from tests.training.test_feedback import write_archive
+from tests.support.training import main_here, run_here, write_archive
 from training import candidate, data, feedback, recipes
 from training.data import Digits
 from training.errors import TrainingError
@@ -105,11 +104,11 @@ def test_a_staged_candidate_and_what_its_card_says(folder: Path, small_data: Pat
     assert manifest.data == {
         "train": mixed.digest(),
         "validation": validation.digest(),
-        "feedback": given.held_back.digest(),
+        "feedback": given.held_out.digest(),
     }
     assert {name: metrics.images for name, metrics in manifest.metrics.items()} == {"validation": 100, "feedback": 10}
     with serving(made) as service:
-        assert service.read(given.held_back).metrics() == manifest.metrics["feedback"]
+        assert service.read(given.held_out).metrics() == manifest.metrics["feedback"]
     assert store.numbers(folder / "models/digits") == [1]
 
     again, errors = call(folder, fine_tuning(small_data, "--stage", "--progress", "json"))
@@ -150,8 +149,8 @@ def test_comparing_counts_what_only_one_reads(folder: Path, small_data: Path, di
     assert len(output.splitlines()) == 1
     compared = json.loads(output)
     validation = digits.held_out()[1]
-    held_back = feedback.load(folder / "feedback.zip").held_back
-    splits = {"mnist": validation, "feedback": held_back}
+    held_out = feedback.load(folder / "feedback.zip").held_out
+    splits = {"mnist": validation, "feedback": held_out}
     read = []
     for version in (candidate, current):
         with serving(version) as service:
@@ -220,7 +219,7 @@ def test_versions_that_cannot_be_trained_further(
 )
 def test_mistakes_get_one_clear_line(folder: Path, small_data: Path, arguments: list[str], word: str) -> None:
     given = known_data(small_data) if arguments[0] == "compare" else []
-    assert word in run(folder, *arguments, *given, status=2).splitlines()[-1]
+    assert word in run_here(folder, *arguments, *given, status=2).splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

@@ -230,15 +230,15 @@ def test_two_processes_do_not_share_a_run(digits: Digits, tmp_path: Path) -> Non
 
 
 def test_the_rate_rises_and_falls() -> None:
-    from training.fit import _rate
+    from training.fit import _learning_rate
 
-    rate = _rate(
+    rate = _learning_rate(
         Optimiser("SGD", learning_rate=0.1, schedule="cosine", warmup=0.2, min_learning_rate=0.001), steps=1000
     )
     assert callable(rate)
     steps = [0, 100, 200, 600, 999]
     assert [float(rate(step)) for step in steps] == pytest.approx([0.001, 0.0505, 0.1, 0.0505, 0.001], rel=0.01)
-    assert _rate(Optimiser("SGD", learning_rate=0.1), steps=10) == 0.1
+    assert _learning_rate(Optimiser("SGD", learning_rate=0.1), steps=10) == 0.1
 
 
 def test_it_begins_with_the_weights_given(uninterrupted: Trained, digits: Digits, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_settled_views_are_spoilt_a_quarter_as_often() -> None:
 
     image = bar(4, 12, 20, 4)
     layer = Augment(Augmentation(noise=0.8, shift=2.0), seed=1)
-    layer.settle()
+    layer.cool_down()
     found = np.asarray(layer(np.stack([image] * 2000)[..., None], training=True))[..., 0]
     warped = views(Augmentation(shift=2.0), image, 2000)  # the same seed, so the same shifts
     assert (found != warped).any(axis=(1, 2)).mean() == pytest.approx(0.2, abs=0.03)
@@ -480,11 +480,11 @@ def test_haze_lies_on_empty_ground_and_is_smooth() -> None:
 
 def test_drawn_digits_and_pictures_without_one_are_learned_too(digits: Digits, tmp_path: Path) -> None:
     """A network that has seen scribbles is not sure of them; one that has not, is."""
-    from training import drawing
+    from training.synthetic import ood
 
     plain = dataclasses.replace(TINY, epochs=6, augmentation=None)
     warned = dataclasses.replace(plain, synthetic_share=0.2, ood_share=0.5)
-    others = drawing.others(200, digits.train.images, 99)[..., None]
+    others = ood.make(200, digits.train.images, 99)[..., None]
     sure = []
     for name, recipe in (("plain", plain), ("warned", warned)):
         network = fit(recipe, digits.train, None, tmp_path / name, seed=0).network
@@ -550,20 +550,20 @@ def test_the_quick_recipe_is_small_and_learns(digits: Digits, tmp_path: Path) ->
 def test_what_is_drawn_is_drawn_anew_after_some_epochs(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import drawing
-    from training.fit import REDRAWN
+    from training.fit import EPOCHS_PER_SYNTHESIS
+    from training.synthetic import digits as synthetic
 
     drawn: list[bytes] = []
-    draw = drawing.digits
+    draw = synthetic.make
 
     def watched(count: int, seed: Any) -> data.Split:
         found = draw(count, seed)
         drawn.append(found.images.tobytes())
         return found
 
-    monkeypatch.setattr(drawing, "digits", watched)
-    recipe = dataclasses.replace(TINY, epochs=REDRAWN + 1, synthetic_share=0.1, augmentation=None)
+    monkeypatch.setattr(synthetic, "make", watched)
+    recipe = dataclasses.replace(TINY, epochs=EPOCHS_PER_SYNTHESIS + 1, synthetic_share=0.1, augmentation=None)
     whole = fit(recipe, digits.train, None, tmp_path / "whole", seed=0)
     assert len(set(drawn)) == len(drawn) == 2
-    fit(recipe, digits.train, None, tmp_path / "parts", seed=0, stop_after=REDRAWN)
+    fit(recipe, digits.train, None, tmp_path / "parts", seed=0, stop_after=EPOCHS_PER_SYNTHESIS)
     assert same(fit(recipe, digits.train, None, tmp_path / "parts", seed=0), whole)
