@@ -16,7 +16,7 @@ import pytest
 from app.registry import store
 from tests.conftest import ROOT, SHIPPED, TOKEN, Start
 from tests.support import SEVEN
-from tests.training.test_command_line import run_here
+from tests.support.training import run_here
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [

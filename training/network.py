@@ -78,7 +78,9 @@ def input_of(network: Any, where: object) -> tuple[tuple[int, ...], str]:
         inputs = None
     if not inputs:
         raise TrainingError(f"{where} does not know its input: build the network on 28x28 images and save it again")
-    if not isinstance(network.output, keras.KerasTensor) or len(inputs) != 1 or len(outputs) != 1:
+    # Outputs by name are not a single tensor. A Sequential has no names, and no `output` before it is called.
+    named = not isinstance(network, keras.Sequential) and not isinstance(network.output, keras.KerasTensor)
+    if named or len(inputs) != 1 or len(outputs) != 1:
         raise TrainingError(
             f"{where} has {len(inputs)} inputs and {len(outputs)} outputs; expected a single one of each"
         )

@@ -281,8 +281,9 @@ def from_dict(settings: dict[str, Any]) -> Recipe:
 
 
 def _explained(error: ValidationError) -> str:
-    """One line for the first mistake: where it is, and what was expected."""
-    first = error.errors()[0]
+    """One line for one mistake: where it is, and what was expected. A misspelt setting before one that is missing."""
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "unexpected_keyword_argument"), errors[0])
     place = ""
     for part in first["loc"]:
         if isinstance(part, int):
