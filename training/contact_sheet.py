@@ -17,12 +17,12 @@ from training.image_folder import Answer, Picture
 MAX_PIXELS = 25_000_000
 
 # Pixels of a picture's side, of the lines of text under it, and pairs a row.
-SIDE, TEXT, COLUMNS = 112, 26, 8
+SIDE, TEXT_HEIGHT, COLUMNS = 112, 26, 8
 
-# Behind transparent places: no pen and no paper has this colour.
+# Behind transparent pixels: a colour that no pen and no paper has.
 BEHIND = (224, 176, 255)
 
-WHITE, RED, GROUND = "#ffffff", "#ff6060", "#404040"
+WHITE, RED, BACKGROUND = "#ffffff", "#ff6060", "#404040"
 
 
 def seen(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
@@ -39,21 +39,27 @@ def _preprocess(path: Path) -> NDArray[np.uint8]:
 
 
 def sheet(pictures: Sequence[Picture], images: NDArray[np.uint8], answers: Sequence[Answer], path: Path) -> None:
-    """Draw them in order: the picture, what the network sees, and below them name, label, answer and its confidence.
+    """Draw each picture and what the network sees; below them the name, the label, the answer and its confidence.
 
     The text is red where the answer is not the label.
+
+    Args:
+        pictures: in the order in which they are drawn.
+        images: what the network sees of each, uint8 (n, 28, 28).
+        answers: to each.
+        path: the picture file to write.
     """
-    width, height = 2 * SIDE + 6, SIDE + TEXT
+    width, height = 2 * SIDE + 6, SIDE + TEXT_HEIGHT
     columns = min(COLUMNS, len(pictures))
-    page = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), GROUND)
+    page = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), BACKGROUND)
     pen = ImageDraw.Draw(page)
     for number, (picture, image, answer) in enumerate(zip(pictures, images, answers, strict=True)):
         x, y = number % columns * width, number // columns * height
         page.paste(_thumbnail(picture.path), (x, y))
         page.paste(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.NEAREST), (x + SIDE + 2, y))
-        said = answer.refusal
+        said = answer.rejection
         if answer.digit is not None:
-            said = f"read {answer.digit} ({answer.confidence:.0%}) {answer.refusal}"
+            said = f"read {answer.digit} ({answer.confidence:.0%}) {answer.rejection}"
         label = "" if picture.label is None else f"{picture.label}, "
         colour = WHITE if picture.label in (None, answer.digit) else RED
         pen.text((x + 2, y + SIDE), f"{picture.source}/{picture.name}"[:34], fill=colour)

@@ -18,8 +18,8 @@ from tests.support.images import SEVEN
 from tests.support.paths import ROOT
 from tests.support.readme import COMMANDS, README
 from tests.support.servers import TOKEN, Start
+from tests.support.training import run_here
 from tests.support.versions import SHIPPED
-from tests.training.test_command_line import run_here
 from training.recipes import RECIPES
 
 # Run by CI as they stand, or by test_docker.py.

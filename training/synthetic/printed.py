@@ -1,4 +1,4 @@
-"""Letters as they are printed, from the fonts that come with the plotting library."""
+"""Printed letters, from the fonts that come with matplotlib."""
 
 import functools
 from pathlib import Path
@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-# Faces that have all of LETTERS.
+# Font files that have all of LETTERS.
 FACES = (
     "DejaVuSans",
     "DejaVuSans-Bold",
@@ -22,10 +22,10 @@ FACES = (
     "STIXGeneralBolIta",
 )
 
-# Latin, Greek and Cyrillic letters and a few signs, without those that can pass for a digit in some face or hand:
+# Latin, Greek and Cyrillic letters and a few signs, without those that can pass for a digit in some font:
 # B b D g I i J j l O o Q q S s y Z z; the Greek Beta, beta, delta, Zeta, zeta, Theta, Iota, iota, Lambda, Omicron,
 # omicron, rho, sigma, upsilon; the Cyrillic Be, Ve, Ze, O, Es, U, Che, E, the hard and the soft sign; infinity and the
-# section sign, an 8 that lies and one that is open.
+# section sign.
 LETTERS = (
     "ACEFGHKLMNPRTUVWXY"
     "acdefhkmnprtuvwx"
@@ -36,18 +36,18 @@ LETTERS = (
     "&%@#?+=±¶€£¥"
 )
 
-SIZE = 96
+FONT_SIZE = 96  # pixels
 
 
 @functools.cache
 def _font(face: str) -> ImageFont.FreeTypeFont:
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
-    return ImageFont.truetype(path, SIZE, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(path, FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
 
 
 @functools.cache
 def letter(face: str, sign: str, side: int) -> Image.Image:
-    """A sign in the middle of a grey picture of that many pixels a side, ink 255 on ground 0."""
+    """A sign in the centre of a square grey picture of ``side`` pixels, foreground 255 on background 0."""
     image = Image.new("L", (side, side))
     left, top, right, bottom = _font(face).getbbox(sign)
     place = ((side - left - right) / 2, (side - top - bottom) / 2)
@@ -55,13 +55,13 @@ def letter(face: str, sign: str, side: int) -> Image.Image:
     return image
 
 
-def any_letter(random: np.random.Generator, side: int) -> Image.Image:
-    """A letter of any face, somewhat slanted, narrowed or widened; now and then in outline."""
+def random_letter(random: np.random.Generator, side: int) -> Image.Image:
+    """A random letter in a random font, slanted, narrowed or widened a little; sometimes in outline."""
     image = letter(FACES[random.integers(len(FACES))], LETTERS[random.integers(len(LETTERS))], side)
     width, slant = random.uniform(0.75, 1.25), random.uniform(-0.35, 0.25)
-    # From each new pixel to the one it comes from, around the middle.
-    middle = side / 2
-    map_back = (1 / width, slant, middle - middle / width - slant * middle, 0, 1, 0)
+    # Pillow maps from each new pixel to the one that it comes from; this map keeps the centre.
+    centre = side / 2
+    map_back = (1 / width, slant, centre - centre / width - slant * centre, 0, 1, 0)
     image = image.transform((side, side), Image.Transform.AFFINE, map_back, Image.Resampling.BILINEAR)
     if random.random() < 0.1:
         shift = int(random.integers(4, 9))

@@ -1,12 +1,11 @@
-"""Digits as people photograph, scan and draw them: images of MNIST laid on paper that is made here.
+"""Photos of digits: images of MNIST on synthetic paper, to measure where reading a picture fails.
 
-Each scene takes a digit, uint8 (28, 28), and a source of chance, and gives brightness (height, width) or colour
-(height, width, 3), 0 to 255. None is learned from; what they are for is to see where reading a picture fails.
+Each scene takes a digit, uint8 (28, 28), and a random generator, and gives brightness (height, width) or colour
+(height, width, 3), 0 to 255. None is learned from.
 """
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +14,10 @@ from PIL import Image, ImageDraw, ImageFilter
 from training.data import Split
 from training.image_folder import Answer
 from training.markdown import table
-
-Image28 = NDArray[np.uint8]
-Floats = NDArray[np.floating[Any]]
-Random = np.random.Generator
+from training.synthetic.pixels import SIDE, Floats, Image28, Random, gradient, to_uint8
 
 # Digits of each scene, taken evenly from a split.
 COUNT = 200
-
-SIDE = 28
 
 
 def clean(digit: Image28, random: Random) -> Floats:
@@ -31,7 +25,7 @@ def clean(digit: Image28, random: Random) -> Floats:
 
 
 def small(digit: Image28, random: Random) -> Floats:
-    """A fortieth to a twentieth of a photo's width."""
+    """A digit of a fortieth to a twentieth of the photo's width."""
     paper = _paper(900, 1200, random, slope=30)
     return _written(paper, _pen(digit, int(random.integers(28, 50))), at=random.uniform(-0.2, 0.2, 2))
 
@@ -71,7 +65,7 @@ def squared(digit: Image28, random: Random) -> Floats:
 
 
 def pencil(digit: Image28, random: Random) -> Floats:
-    """Thin, grainy and grey."""
+    """A thin, grainy and grey stroke."""
     pen = Image.fromarray((255 * _pen(digit, 200)).astype(np.uint8))
     for _ in range(random.integers(4, 7)):
         pen = pen.filter(ImageFilter.MinFilter(3))
@@ -86,7 +80,7 @@ def marker(digit: Image28, random: Random) -> Floats:
 
 
 def board(digit: Image28, random: Random) -> Floats:
-    """Chalk."""
+    """Chalk on a blackboard."""
     pen = _pen(digit, 200)
     return _written(_paper(400, 400, random, 60, 20, 8), pen * random.uniform(0.5, 1, pen.shape), level=210)
 
@@ -107,7 +101,7 @@ def in_a_ring(digit: Image28, random: Random) -> Floats:
 
 
 def at_the_edge(digit: Image28, random: Random) -> Floats:
-    """Cut out so that it touches the top, the bottom and the left side."""
+    """A crop whose top, bottom and left side touch the digit."""
     pen = _pen(digit, 200)
     rows, columns = np.flatnonzero((pen > 0.5).any(axis=1)), np.flatnonzero((pen > 0.5).any(axis=0))
     pen = pen[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -116,7 +110,7 @@ def at_the_edge(digit: Image28, random: Random) -> Floats:
 
 
 def beside_another(digit: Image28, random: Random) -> Floats:
-    """Of which a part is on the picture: the same, upside down."""
+    """A part of another digit is in the picture: the same digit, upside down."""
     page, pen = _written(_paper(260, 260, random), _pen(digit, 150)), _pen(digit[::-1, ::-1], 150)
     return _written(page, pen, at=np.array([0, random.choice([-1, 1]) * random.uniform(0.5, 0.65)]))
 
@@ -129,14 +123,14 @@ def dirty_border(digit: Image28, random: Random) -> Floats:
 
 
 def among_print(digit: Image28, random: Random) -> Floats:
-    image = Image.fromarray(_levels(_paper(400, 400, random)))
+    image = Image.fromarray(to_uint8(_paper(400, 400, random)))
     for y in (10, 30, 360, 380):
         ImageDraw.Draw(image).text((int(random.integers(0, 250)), y), "Received with thanks", fill=60)
     return _written(np.asarray(image, np.float64), _pen(digit, 200))
 
 
 def shining_through(digit: Image28, random: Random) -> Floats:
-    """What is written on the other side."""
+    """The writing on the other side of the paper shows through."""
     paper = _written(_paper(400, 400, random), 0.22 * _pen(digit[:, ::-1], 220), at=random.uniform(-0.15, 0.15, 2))
     return _written(paper, _pen(digit, 200), level=40)
 
@@ -160,8 +154,8 @@ def grainy(digit: Image28, random: Random) -> Floats:
 
 
 def askew(digit: Image28, random: Random) -> Floats:
-    """Photographed from one side."""
-    page = Image.fromarray(_levels(soft_shadow(digit, random)))
+    """Photographed from the side."""
+    page = Image.fromarray(to_uint8(soft_shadow(digit, random)))
     width, height = page.size
     corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float64)
     seen = corners + random.uniform(-0.12, 0.12, (4, 2)) * page.size
@@ -176,17 +170,17 @@ def askew(digit: Image28, random: Random) -> Floats:
 
 
 def coloured(digit: Image28, random: Random) -> Floats:
-    """Ink that is no darker than its paper, or hardly."""
+    """Foreground that is hardly darker than its paper, or lighter."""
     colours = (
         ((90, 170, 90), (200, 60, 60)),
         ((240, 220, 90), (40, 60, 180)),
         ((245, 245, 245), (235, 215, 60)),
         ((240, 170, 190), (240, 120, 40)),
     )
-    ground, ink = (np.array(colour) for colour in colours[random.integers(len(colours))])
+    background, foreground = (np.array(colour) for colour in colours[random.integers(len(colours))])
     pen = np.pad(_pen(digit, 170), 30)[..., None]
     grain = random.normal(0, 4, (*pen.shape[:2], 1))
-    return np.asarray((ground + grain) * (1 - pen) + ink * pen)
+    return np.asarray((background + grain) * (1 - pen) + foreground * pen)
 
 
 SCENES: dict[str, Callable[[Image28, Random], Floats]] = {
@@ -200,47 +194,61 @@ SCENES: dict[str, Callable[[Image28, Random], Floats]] = {
 
 
 def make(name: str, digits: Split) -> list[bytes]:
-    """The digits in that scene, as JPEG files; always the same ones for the same digits."""
+    """Put digits into a scene.
+
+    Args:
+        name: one of SCENES.
+        digits: the same digits give the same photos.
+
+    Returns:
+        JPEG files.
+    """
     random = np.random.default_rng(list(SCENES).index(name))
     return [_photo(SCENES[name](image, random)) for image in digits.images]
 
 
 def some(split: Split, count: int = COUNT) -> Split:
-    """So many digits, evenly from a split."""
+    """Choose so many digits, evenly from a split."""
     step = max(1, len(split) // count)
     return Split(split.images[::step][:count], split.labels[::step][:count])
 
 
 def report(digits: Split, answers: Mapping[str, Sequence[Answer]]) -> str:
-    """Markdown: for each scene how many are right, and how many accepted."""
-    rows, right, accepted = [], [], []
+    """A table of accuracy and coverage by scene.
+
+    Args:
+        digits: those in the photos.
+        answers: to the photos of each scene.
+
+    Returns:
+        Markdown.
+    """
+    rows, accuracy, accepted = [], [], []
     for name, given in answers.items():
-        right.append(
+        accuracy.append(
             np.mean([answer.digit == label for answer, label in zip(given, digits.labels.tolist(), strict=True)])
         )
-        accepted.append(np.mean([not answer.declined for answer in given]))
-        rows.append([name, f"{right[-1]:.1%}", f"{accepted[-1]:.1%}"])
-    rows.append(["**mean**", f"**{np.mean(right):.1%}**", f"{np.mean(accepted):.1%}"])
-    return table(["scene", "right", "accepted"], rows)
+        accepted.append(np.mean([not answer.rejected for answer in given]))
+        rows.append([name, f"{accuracy[-1]:.1%}", f"{accepted[-1]:.1%}"])
+    rows.append(["**mean**", f"{np.mean(accuracy):.1%}", f"{np.mean(accepted):.1%}"])
+    return table(["scene", "accuracy", "accepted"], rows)
 
 
 def _paper(
     height: int, width: int, random: Random, level: float = 230, slope: float = 0, grain: float = 3
 ) -> NDArray[np.float64]:
-    """Light that falls off to one side by ``slope`` to either side, and grain of that deviation."""
+    """Paper whose brightness rises by ``slope`` to one side, with grain of that standard deviation."""
     light = level + slope * _plane(height, width, random)
     return np.asarray(light + random.normal(0, grain, (height, width)))
 
 
 def _plane(height: int, width: int, random: Random) -> Floats:
-    """From -1 to 1, about, in any direction."""
-    angle = random.uniform(0, 2 * np.pi)
-    along = np.linspace(-1, 1, width) * np.cos(angle)
-    return np.asarray(along + np.linspace(-1, 1, height)[:, None] * np.sin(angle))
+    """From about -1 to 1, in a random direction."""
+    return gradient(np.linspace(-1, 1, height), np.linspace(-1, 1, width), random)
 
 
 def _disc(height: int, width: int, middle: Sequence[float], radius: float, soft: float) -> Floats:
-    """1 inside, 0 outside, over an edge of that width."""
+    """A disc: 1 inside, 0 outside, with an edge of width ``soft``."""
     y, x = np.ogrid[:height, :width]
     return np.clip((radius - np.hypot(y - middle[0], x - middle[1])) / soft + 0.5, 0, 1)
 
@@ -253,7 +261,7 @@ def _lines(
     level: tuple[int, int],
     tilt: tuple[float, float],
 ) -> NDArray[np.float64]:
-    """Printed lines, across: apart and wide in pixels, how dark, how steep in degrees; each from and to."""
+    """Printed horizontal lines: distance and width in pixels, grey level, tilt in degrees, each as a range."""
     apart, wide, dark = (int(random.integers(low, high + 1)) for low, high in (step, width, level))
     slope = np.tan(np.deg2rad(random.uniform(*tilt)))
     y, x = np.ogrid[: paper.shape[0], : paper.shape[1]]
@@ -261,7 +269,7 @@ def _lines(
 
 
 def _outlined(page: Floats, shape: str, inset: int) -> Floats:
-    image = Image.fromarray(_levels(page))
+    image = Image.fromarray(to_uint8(page))
     height, width = page.shape
     draw = getattr(ImageDraw.Draw(image), shape)
     draw((inset, inset, width - inset, height - inset), outline=60, width=3)
@@ -269,7 +277,7 @@ def _outlined(page: Floats, shape: str, inset: int) -> Floats:
 
 
 def _pen(digit: Image28, height: int) -> Floats:
-    """Where the digit, so many pixels high, has ink: 0 to 1, with the edges of a pen."""
+    """The foreground of a digit that is ``height`` pixels high: 0 to 1, with the edges of a pen."""
     side = max(SIDE, round(height * 28 / 20))
     image = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
     smooth = np.asarray(image.filter(ImageFilter.GaussianBlur(side / 56)), np.float64) / 255
@@ -279,7 +287,7 @@ def _pen(digit: Image28, height: int) -> Floats:
 def _written(
     paper: Floats, pen: Floats, level: float = 50, at: NDArray[np.float64] | tuple[float, float] = (0, 0)
 ) -> NDArray[np.float64]:
-    """What the pen wrote on the paper, its middle so far from the paper's, as shares of its sides."""
+    """Write on the paper, ``at`` shares of its sides from its centre."""
     page = np.array(paper, np.float64)
     starts = [
         round((whole - part) / 2 + share * whole)
@@ -296,10 +304,5 @@ def _written(
 
 def _photo(page: Floats) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(_levels(page)).save(buffer, "JPEG", quality=80)
+    Image.fromarray(to_uint8(page)).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
-
-
-def _levels(page: Floats) -> NDArray[np.uint8]:
-    levels: NDArray[np.uint8] = np.rint(np.clip(page, 0, 255)).astype(np.uint8)
-    return levels

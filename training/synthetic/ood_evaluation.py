@@ -1,34 +1,34 @@
-"""Pictures that show no digit, made here: blank pages, noise and textures, to see whether they are declined.
+"""Pictures that show no digit, to measure how many are rejected: blank pages, noise and textures.
 
-Made otherwise than those of ``drawing``, on purpose: those are learned from.
+Made in other ways than those of ``ood`` on purpose, as those are learned from.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.synthetic.pixels import Floats, Random, gradient, to_uint8
+
 COUNT = 200
 
-# Pixels of a picture's side: MNIST's, that of a drawing box, that of a small photo.
+# Pixels of a picture's side, as of MNIST, of a drawing box, and of a small photo.
 SIDES = (28, 112, 280)
 
 Picture = NDArray[np.uint8]  # (side, side), grey
-Floats = NDArray[np.float64]  # the same, 0 to 1
 
 
-def blank(side: int, random: np.random.Generator) -> Picture:
-    """A page of any brightness: even, or unevenly lit with the grain of a camera, half of each."""
+def blank(side: int, random: Random) -> Picture:
+    """An empty page of any brightness; half of them even, half unevenly lit and with a camera's grain."""
     page = np.full((side, side), random.uniform(0, 1))
     if random.random() < 0.5:
         page = 0.1 + 0.8 * page + random.uniform(0, 0.1) * _ramp(side, random)
         page += random.normal(0, random.uniform(0.002, 0.01), page.shape)
-    return _levels(page)
+    return to_uint8(255 * np.clip(page, 0, 1))
 
 
-def noise(side: int, random: np.random.Generator) -> Picture:
-    """Independent pixels: even over the whole range, normal around grey, or sparse dots; sometimes in blocks."""
+def noise(side: int, random: Random) -> Picture:
+    """Independent pixels, or blocks of them: uniform, normal around grey, or sparse dots."""
     block = int(random.choice([1, 2, 4]))
     shape = (-(-side // block),) * 2
     kind = random.integers(3)
@@ -39,11 +39,11 @@ def noise(side: int, random: np.random.Generator) -> Picture:
     else:
         dark = random.random() < 0.5
         values = ((random.random(shape) < random.uniform(0.02, 0.3)) ^ dark).astype(np.float64)
-    return _levels(np.kron(values, np.ones((block, block)))[:side, :side])
+    return to_uint8(255 * np.clip(np.kron(values, np.ones((block, block)))[:side, :side], 0, 1))
 
 
-def textures(side: int, random: np.random.Generator) -> Picture:
-    """A pattern all over: stripes, squares, rings, dots or clouds, from two to eight times a side, in two greys."""
+def textures(side: int, random: Random) -> Picture:
+    """A pattern all over, two to eight periods a side: stripes, squares, rings, dots or clouds."""
     times = random.uniform(2, 8)
     kind = random.integers(5)
     along, across = _ramp(side, random), _ramp(side, random)
@@ -65,12 +65,12 @@ def textures(side: int, random: np.random.Generator) -> Picture:
             for ramp in (along, across, _ramp(side, random))
         ]
         pattern = np.sum(waves, axis=0)
-    ground, ink = random.permutation([random.uniform(0, 0.4), random.uniform(0.6, 1)])
+    background, foreground = random.permutation([random.uniform(0, 0.4), random.uniform(0.6, 1)])
     low, high = np.min(pattern), np.max(pattern)
-    return _levels(ground + (ink - ground) * (pattern - low) / (high - low))
+    return to_uint8(255 * np.clip(background + (foreground - background) * (pattern - low) / (high - low), 0, 1))
 
 
-GROUPS: dict[str, Callable[[int, np.random.Generator], Picture]] = {
+GROUPS: dict[str, Callable[[int, Random], Picture]] = {
     "blank": blank,
     "noise": noise,
     "textures": textures,
@@ -78,19 +78,21 @@ GROUPS: dict[str, Callable[[int, np.random.Generator], Picture]] = {
 
 
 def make(group: str, count: int = COUNT, seed: int = 0) -> list[Picture]:
-    """As many pictures of a group, of all sizes in turn; always the same ones for the same seed."""
+    """Make pictures of a group, of all sizes in turn.
+
+    Args:
+        group: one of GROUPS.
+        count: how many.
+        seed: the same seed gives the same pictures.
+
+    Returns:
+        uint8 arrays (side, side), side of SIDES.
+    """
     random = np.random.default_rng([seed, list(GROUPS).index(group)])
     return [GROUPS[group](SIDES[number % len(SIDES)], random) for number in range(count)]
 
 
-def _ramp(side: int, random: np.random.Generator) -> Floats:
-    """Rising by about 1 across the picture in some direction."""
-    angle = random.uniform(0, 2 * np.pi)
+def _ramp(side: int, random: Random) -> Floats:
+    """A plane that rises by about 1 across the picture, in a random direction."""
     places = np.arange(side) / side
-    result: Floats = np.sin(angle) * places[:, None] + np.cos(angle) * places
-    return result
-
-
-def _levels(values: NDArray[np.floating[Any]]) -> Picture:
-    levels: Picture = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    return levels
+    return gradient(places, places, random)
