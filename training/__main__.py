@@ -175,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--format", choices=other.FORMATS, help="write a version in this format instead")
     export.add_argument("--output", type=Path, help="where to write it; default below runs/")
+    export.add_argument("--unmeasured", action="store_true", help="do not measure the version on MNIST")
     arguments.add_data(export)
     arguments.add_publishing(export)
     export.add_argument(
