@@ -213,6 +213,15 @@ def evaluate(options: argparse.Namespace) -> None:
             print(f"\n{synthetic_photos.report(some, seen)}")
 
 
+def write_model_card(options: argparse.Namespace) -> None:
+    """Measure a version on all kinds of images, and write the tables into the page of the model card."""
+    from training import model_card
+
+    version = store.verify(options.models / str(options.version))
+    model_card.write(options.output, model_card.measure(version, _load(options).test, options.pictures))
+    print(f"written: {options.output}")
+
+
 def _print_figures(version: int, split: str, metrics: Metrics, images: Split, manifest: Manifest) -> None:
     print(
         f"version {version} on {split}: {metrics.correct:,} of {metrics.images:,} right, "
@@ -606,6 +615,15 @@ def _parser() -> argparse.ArgumentParser:
         "--scenes",
         action="store_true",
         help="measure also on some of the split's images laid on paper and photographed",
+    )
+
+    describing_version = add("model-card", write_model_card)
+    describing_version.add_argument("version", type=_whole_number(1))
+    add_data(describing_version)
+    add_models(describing_version)
+    describing_version.add_argument("--pictures", type=Path, metavar="DIR", help="as for evaluate; more tables")
+    describing_version.add_argument(
+        "--output", type=Path, default=Path("docs/model-card.md"), help="the page, with the two markers"
     )
 
     calibrating = add("calibrate", calibrate)

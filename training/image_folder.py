@@ -117,16 +117,16 @@ def tables(
     group.
     """
     common = None if mnist is None else float(np.quantile(mnist, 1 - ACCEPTED, method="lower"))
-    kinds = _kinds(folder)
+    names = kinds(folder)
     found = {group: _by_source(folder / group, answers) for group in (*LABELLED, *OTHERS)}
     labelled = [
-        (kinds.get((group, source), group), source, _score(pictures, answers, common))
+        (names.get((group, source), group), source, _score(pictures, answers, common))
         for group in LABELLED
         for source, pictures in found[group].items()
     ]
     digits = [[answers[picture.path].confidence for picture in pictures] for pictures in found["digits"].values()]
     others = [
-        (group, kinds.get((group, source), group), source, [answers[picture.path] for picture in pictures])
+        (group, names.get((group, source), group), source, [answers[picture.path] for picture in pictures])
         for group in OTHERS
         for source, pictures in found[group].items()
     ]
@@ -140,7 +140,8 @@ def tables(
     return "\n\n".join(parts)
 
 
-def _kinds(folder: Path) -> dict[tuple[str, str], str]:
+def kinds(folder: Path) -> dict[tuple[str, str], str]:
+    """The kind of each (group, source) that INDEX.json names. Raises TrainingError where that file is damaged."""
     index = folder / "INDEX.json"
     if not index.exists():
         return {}
