@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def measure(version: Version, test: Split, pictures: Path | None = None) -> str:
         if found:
             answers = {picture.path: service.answer(picture.path.read_bytes(), picture.path.name) for picture in found}
             parts += _pictures(found, kinds, answers)
-            parts += _without_a_digit(found, kinds, answers, service, plain)
+            parts += _without_a_digit(found, answers, service, plain)
         parts += _corruptions(service, test, plain.metrics())
         parts += _synthetic_photos(service, test)
     return "\n\n".join(parts)
@@ -101,12 +102,12 @@ def _mnist(plain: Evaluation) -> Iterator[str]:
             (
                 f"{metrics.images:,}",
                 f"{metrics.correct:,}",
-                f"{metrics.accuracy:.2%}",
+                _percent(metrics.accuracy),
                 _interval(metrics.correct, metrics.images),
                 f"{metrics.nll:.4f}",
                 f"{metrics.brier:.4f}",
-                f"{metrics.ece:.2%}",
-                f"{metrics.accepted:.2%}",
+                _percent(metrics.ece),
+                _percent(metrics.accepted),
             )
         ],
     )
@@ -118,9 +119,9 @@ def _mnist(plain: Evaluation) -> Iterator[str]:
                 digit,
                 f"{totals[digit]:,}",
                 f"{counts[digit, digit]:,}",
-                f"{counts[digit, digit] / totals[digit]:.2%}",
+                _percent(counts[digit, digit] / totals[digit]),
                 _interval(int(counts[digit, digit]), int(totals[digit])),
-                f"{counts[digit, digit] / max(1, counts[:, digit].sum()):.2%}",
+                _percent(counts[digit, digit] / max(1, counts[:, digit].sum())),
             )
             for digit in np.flatnonzero(totals).tolist()
         ],
@@ -129,77 +130,73 @@ def _mnist(plain: Evaluation) -> Iterator[str]:
 
 Kinds = dict[tuple[str, str], str]
 Answers = dict[Path, Answer]
+Sources = dict[str, list[Picture]]
 
 
 def _pictures(found: Sequence[Picture], kinds: Kinds, answers: Answers) -> Iterator[str]:
     yield "### Pictures of a digit"
+    by_kind: dict[str, Sources] = defaultdict(lambda: defaultdict(list))
+    for picture in found:
+        source, group = picture.path.parent.name, picture.path.parent.parent.name
+        if group in image_folder.LABELLED:
+            by_kind[kinds.get((group, source), group)][source].append(picture)
     rows = []
-    for kind, sources in _by_kind(found, image_folder.LABELLED, kinds).items():
-        correct = {
-            source: sum(answers[picture.path].digit == picture.label for picture in pictures)
-            for source, pictures in sources.items()
-        }
-        accepted = [
-            np.mean([not answers[picture.path].declined for picture in pictures]) for pictures in sources.values()
-        ]
-        shares = [correct[source] / len(pictures) for source, pictures in sources.items()]
-        count = sum(map(len, sources.values()))
+    for kind, sources in by_kind.items():
+        correct = [[answers[one.path].digit == one.label for one in pictures] for pictures in sources.values()]
+        accepted = [[not answers[one.path].declined for one in pictures] for pictures in sources.values()]
+        total, count = sum(map(sum, correct)), sum(map(len, correct))
         rows.append(
             (
                 kind,
                 len(sources),
                 count,
-                sum(correct.values()),
-                f"{sum(correct.values()) / count:.1%}",
-                _interval(sum(correct.values()), count, decimals=1),
-                f"{np.mean(shares):.1%}",
-                f"{np.mean(accepted):.1%}",
+                total,
+                _percent(total / count, 1),
+                _interval(total, count, 1),
+                _percent(_mean_of_sources(correct), 1),
+                _percent(_mean_of_sources(accepted), 1),
             )
         )
     head = ("kind", "sources", "pictures", "correct", "accuracy", "interval")
     yield table((*head, "accuracy, mean of sources", "coverage, mean of sources"), rows)
 
 
-def _without_a_digit(
-    found: Sequence[Picture], kinds: Kinds, answers: Answers, service: Service, plain: Evaluation
-) -> Iterator[str]:
+def _without_a_digit(found: Sequence[Picture], answers: Answers, service: Service, plain: Evaluation) -> Iterator[str]:
+    """By what they show, which the name of a source says before its first ``_``."""
     yield "### Pictures without a single digit"
-    groups = {
-        kind: {source: [answers[picture.path] for picture in pictures] for source, pictures in sources.items()}
-        for kind, sources in _by_kind(found, image_folder.OTHERS, kinds).items()
-    }
-    groups |= {f"{name}, made": {"": [service.answer(png(image)) for image in ood.make(name)]} for name in ood.GROUPS}
+    by_content: dict[str, dict[str, list[Answer]]] = defaultdict(lambda: defaultdict(list))
+    for picture in found:
+        source, group = picture.path.parent.name, picture.path.parent.parent.name
+        if group in image_folder.OTHERS:
+            content = "several digits" if group == "multi" else source.partition("_")[0]
+            by_content[content][source].append(answers[picture.path])
+    for name in ood.GROUPS:
+        by_content[f"{name}, synthetic"][""] = [service.answer(png(image)) for image in ood.make(name)]
     rows = []
-    for kind, by_source in groups.items():
-        given = [answer for source in by_source.values() for answer in source]
-        rejected = sum(answer.declined for answer in given)
-        shares = [np.mean([answer.declined for answer in source]) for source in by_source.values()]
-        confidence: Floats = np.array([answer.confidence for answer in given])
+    for content, sources in by_content.items():
+        rejected = [[answer.declined for answer in given] for given in sources.values()]
+        total, count = sum(map(sum, rejected)), sum(map(len, rejected))
+        confidence: Floats = np.array([answer.confidence for given in sources.values() for answer in given])
         rows.append(
             (
-                kind,
-                len(by_source),
-                len(given),
-                rejected,
-                f"{rejected / len(given):.1%}",
-                _interval(rejected, len(given), decimals=1),
-                f"{np.mean(shares):.1%}",
+                content,
+                len(sources),
+                count,
+                total,
+                _percent(total / count, 1),
+                _interval(total, count, 1),
+                _percent(_mean_of_sources(rejected), 1),
                 f"{confidence.mean():.2f}",
                 f"{image_folder.auroc(plain.confidence, confidence):.3f}",
             )
         )
-    head = ("kind", "sources", "pictures", "rejected", "share", "interval", "mean of sources", "mean confidence")
+    head = ("content", "sources", "pictures", "rejected", "share", "interval", "mean of sources", "mean confidence")
     yield table((*head, "AUROC from MNIST"), rows)
 
 
-def _by_kind(found: Sequence[Picture], groups: Sequence[str], kinds: Kinds) -> dict[str, dict[str, list[Picture]]]:
-    """The pictures of these groups by kind and source, in order."""
-    result: dict[str, dict[str, list[Picture]]] = defaultdict(lambda: defaultdict(list))
-    for picture in found:
-        source, group = picture.path.parent.name, picture.path.parent.parent.name
-        if group in groups:
-            result[kinds.get((group, source), group)][source].append(picture)
-    return result
+def _mean_of_sources(flags: Sequence[Sequence[bool]]) -> float:
+    """Each source counts as much as another, since they differ in size."""
+    return float(np.mean([np.mean(source) for source in flags]))
 
 
 def _corruptions(service: Service, test: Split, plain: Metrics) -> Iterator[str]:
@@ -211,15 +208,15 @@ def _corruptions(service: Service, test: Split, plain: Metrics) -> Iterator[str]
         (
             kind,
             f"{metrics.correct:,}",
-            f"{metrics.accuracy:.2%}",
+            _percent(metrics.accuracy),
             _interval(metrics.correct, metrics.images),
-            f"{metrics.accepted:.2%}",
+            _percent(metrics.accepted),
         )
         for kind, metrics in read.items()
     ]
     accuracy = np.mean([metrics.accuracy for kind, metrics in read.items() if kind != "none"])
     coverage = np.mean([metrics.accepted or 0 for kind, metrics in read.items() if kind != "none"])
-    rows.append(("**mean of the fifteen**", "", f"**{accuracy:.2%}**", "", f"{coverage:.2%}"))
+    rows.append(("**mean of the fifteen**", "", f"**{_percent(accuracy)}**", "", _percent(coverage)))
     yield table(("corruption", f"correct of {plain.images:,}", "accuracy", "interval", "coverage"), rows)
 
 
@@ -233,10 +230,14 @@ def _synthetic_photos(service: Service, test: Split) -> Iterator[str]:
         correct = sum(answer.digit == label for answer, label in zip(answers, labels, strict=True))
         shares.append(correct / len(some))
         coverages.append(np.mean([not answer.declined for answer in answers]))
-        interval = _interval(correct, len(some), decimals=1)
-        rows.append((name, str(correct), f"{shares[-1]:.1%}", interval, f"{coverages[-1]:.1%}"))
-    rows.append(("**mean**", "", f"**{np.mean(shares):.1%}**", "", f"{np.mean(coverages):.1%}"))
+        interval = _interval(correct, len(some), 1)
+        rows.append((name, str(correct), _percent(shares[-1], 1), interval, _percent(coverages[-1], 1)))
+    rows.append(("**mean**", "", f"**{_percent(np.mean(shares), 1)}**", "", _percent(np.mean(coverages), 1)))
     yield table(("scene", f"correct of {len(some):,}", "accuracy", "interval", "coverage"), rows)
+
+
+def _percent(share: float | np.floating[Any] | None, decimals: int = 2) -> str:
+    return "" if share is None else f"{100 * share:.{decimals}f} %"
 
 
 def _interval(successes: int, trials: int, decimals: int = 2) -> str:
