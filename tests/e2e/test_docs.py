@@ -21,6 +21,7 @@ from app.api.problems import PROBLEMS, REJECTIONS
 from app.registry import store
 from app.settings import Settings
 from tests.conftest import SHIPPED, TOKEN, Start, environment
+from tests.samples import IMAGES
 from tests.support import PATIENCE, SEVEN, metric
 from tests.support.documents import PAGES, ROOT, blocks, commands
 from training.__main__ import main as train
@@ -113,6 +114,27 @@ def test_python(client: httpx.Client, snippet: str) -> None:
     digits = shown_digits(snippet)
     expected = [str(digits[0]), str(digits), f"{{'digit': {digits[0]}, "]
     assert done.stdout.startswith(tuple(expected)), done.stdout
+
+
+CALLS = re.findall(r"^\| [\w ]+ \| `(curl .*?)` \| `(api\..*?)` \|$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("command", "call"), CALLS, ids=[call for _, call in CALLS])
+def test_calls_of_the_readme(client: httpx.Client, command: str, call: str) -> None:
+    """Both do the same. The values of the names are those that the README gives."""
+    url, token = str(client.base_url).rstrip("/"), f"Bearer {TOKEN}"
+    line = f"API={url} TOKEN='Authorization: {token}'; {command} -sS -o /dev/null -w '%{{http_code}}'"
+    done = subprocess.run(["bash", "-c", line], cwd=IMAGES, capture_output=True, text=True, check=True)
+    program = (
+        f"import httpx; api = httpx.Client(base_url={url!r}); token = {{'Authorization': {token!r}}}; "
+        f"print({call}.status_code)"
+    )
+    python = subprocess.run([sys.executable, "-c", program], cwd=IMAGES, capture_output=True, text=True, check=True)
+    assert {done.stdout, python.stdout.strip()} <= {"200", "201", "202"}
+
+
+def test_the_readme_has_calls() -> None:
+    assert len(CALLS) == 9
 
 
 @pytest.mark.parametrize("command", of("digits read "))
