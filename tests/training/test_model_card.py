@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.registry import store
-from tests.conftest import SHIPPED
-from tests.samples import IMAGES, draw
+from tests.support.images import IMAGES, draw
+from tests.support.versions import SHIPPED
 from training import data
 from training.errors import TrainingError
 from training.model_card import BEGIN, END, measure, wilson, write
