@@ -308,8 +308,8 @@ def _digit(components: Components, candidates: Mask) -> Mask:
 def _has_company(components: Components, digit: Mask, others: Mask) -> bool:
     """Whether there are several digits.
 
-    There may be others beside the one that was found, several that touch and were taken for one, or a crowd. Where the digit is whole, one that the border cuts does not count: neighbours stay when a digit is cut out of a
-    page.
+    There may be others beside the one that was found, several that touch and were taken for one, or a crowd. Where the
+    digit is whole, one that the border cuts does not count: neighbours stay when a digit is cut out of a page.
 
     Args:
         components: All n of them.
