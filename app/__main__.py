@@ -42,7 +42,7 @@ def _read(options: argparse.Namespace) -> None:
 def _train(arguments: list[str]) -> None:
     if importlib.util.find_spec("keras") is None:
         sys.exit("digits: Keras and TensorFlow are not installed; run: pip install 'digits[train]'")
-    os.execv(sys.executable, [sys.executable, "-m", "training", *arguments])  # noqa: S606  # the command is fixed
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "training", *arguments])  # noqa: S606  # the command is fixed
 
 
 def _work(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +55,7 @@ def _source(reference: str) -> Path:
         raise TrainingError(f"{reference!r} names no function; expected FILE.py:FUNCTION or package.module:FUNCTION")
     if place.endswith(".py"):
         return Path(place)
+    _find_modules_here()
     try:
         spec = importlib.util.find_spec(place)
     except (ImportError, ValueError):
@@ -63,11 +65,18 @@ def _source(reference: str) -> Path:
     return Path(spec.origin)
 
 
+def _find_modules_here() -> None:
+    """Let modules of the working directory be imported, after all others."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+
+
 @functools.cache
 def _module(reference: str, sha256: str) -> ModuleType:
     """Run the file, once for each content that it has."""
     place = reference.rpartition(":")[0]
     if not place.endswith(".py"):
+        _find_modules_here()
         return importlib.import_module(place)
     spec = importlib.util.spec_from_file_location(Path(place).stem, place)
     assert spec is not None

@@ -29,7 +29,7 @@ def convert(settings: Settings) -> None:
             "pip install 'digits[train]' brings them"
         )
     _log.info(f"converting {settings.model}; the next start will not need to")
-    command = [sys.executable, "-m", "training", "export", str(settings.model.absolute()), "--unmeasured"]
+    command = [sys.executable, "-P", "-m", "training", "export", str(settings.model.absolute()), "--unmeasured"]
     command += ["--models", str(settings.models.absolute()), "--pixels", settings.model_pixels]
     with tempfile.TemporaryDirectory(prefix="digits-") as scratch:  # it writes files to its working directory
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)  # noqa: S603

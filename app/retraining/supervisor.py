@@ -64,7 +64,8 @@ async def _run_worker() -> None:
     """Run one worker from start to end. It is killed when this process ends, however that happens."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *with_parent_death_signal([sys.executable, "-m", "app.retraining.worker"]), stdin=asyncio.subprocess.DEVNULL
+            *with_parent_death_signal([sys.executable, "-P", "-m", "app.retraining.worker"]),
+            stdin=asyncio.subprocess.DEVNULL,
         )
     except OSError as error:  # too little memory or too many processes
         _log.error("the worker cannot start: %s", error.strerror)

@@ -245,7 +245,7 @@ class Worker:
         Raises:
             Refused, Interrupted, Cancelled, Stopped, LeaseLost: The process has ended in each case.
         """
-        command = ["nice", "-n", "19", sys.executable, "-m", "training", *arguments]
+        command = ["nice", "-n", "19", sys.executable, "-P", "-m", "training", *arguments]
         command += ["--data", str(self._settings.data)] if self._settings.data else []
         command += [] if self._settings.verify_data else ["--no-verify"]
         log = self._folder(lease.job.id) / "log"
@@ -360,7 +360,7 @@ class Worker:
 
 def _recipes() -> list[str]:
     """Return the names of the recipes that training has on this machine."""
-    command = [sys.executable, "-m", "training", "recipes"]
+    command = [sys.executable, "-P", "-m", "training", "recipes"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  # the command is fixed
     return done.stdout.split()
 

@@ -20,8 +20,8 @@ from training.data import Split
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """The command line of a process."""
-    return [sys.executable, "-m", "training", *map(str, arguments)]
+    """The command line of a process, as ``digits train`` has it: a file app.py in the folder does not count."""
+    return [sys.executable, "-P", "-m", "training", *map(str, arguments)]
 
 
 def environment(**more: str) -> dict[str, str]:

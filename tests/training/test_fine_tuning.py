@@ -189,7 +189,10 @@ def test_from_scratch_with_feedback(folder: Path, small_data: Path, digits: Digi
     ("manifest", "words"),
     [
         ({"recipe": None}, "made elsewhere.*train from scratch"),
-        ({"recipe": {"name": "old", "layers": [{"kind": "Capsule"}]}}, "Capsule.*train from scratch"),
+        (
+            {"recipe": recipes.find("two-conv").as_dict() | {"layers": [{"kind": "Capsule"}]}},
+            "Capsule.*train from scratch",
+        ),
         ({"recipe": recipes.find("two-conv").as_dict()}, "weights"),
         ({"version": 0}, "no published version"),
     ],
