@@ -1,6 +1,7 @@
 """Reads the bodies of requests within limits."""
 
 import asyncio
+from collections.abc import Container
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -28,13 +29,20 @@ class BodyReader:
         self._max_arriving_bytes, self._timeout_seconds = max_arriving_bytes, timeout_seconds
         self._arriving_bytes = 0  # only the event loop changes it
 
-    async def read(self, request: Request, limit: int, advice: str = "send fewer or smaller images") -> bytes:
+    async def read(
+        self,
+        request: Request,
+        limit: int,
+        advice: str = "send fewer or smaller images",
+        codings: Container[str] = (),
+    ) -> bytes:
         """Read a whole body.
 
         Args:
             request: Of which nothing was read before.
             limit: In bytes.
             advice: What the error says where the body is larger.
+            codings: Content codings, such as gzip, that the caller decodes; see ``content_coding``.
 
         Raises:
             BodyTooLarge: More than ``limit`` bytes are declared, or have come.
@@ -44,7 +52,7 @@ class BodyReader:
             ClientDisconnect: The client hung up.
         """
         refusal = BodyTooLarge(f"the body is larger than {limit:,} bytes; {advice}")
-        _check_headers(request, limit, refusal)
+        _check_headers(request, limit, refusal, codings)
         piece, more = await self._next_piece(request)
         if len(piece) > limit:
             raise refusal
@@ -81,17 +89,22 @@ class BodyReader:
         return message.get("body", b""), message.get("more_body", False)
 
 
-def _check_headers(request: Request, limit: int, refusal: BodyTooLarge) -> None:
+def _check_headers(request: Request, limit: int, refusal: BodyTooLarge, codings: Container[str]) -> None:
     """What a request says of its body. Whatever would make its bytes something else than they are is refused."""
     for name, value in request.scope["headers"]:
         if name == b"content-length":
             if value.isdigit() and int(value) > limit:
                 raise refusal
         elif name == b"content-encoding":
-            if value.strip().lower() not in (b"", b"identity"):
+            if value.strip().lower() not in (b"", b"identity") and content_coding(request) not in codings:
                 raise UnsupportedEncoding("the body is compressed (Content-Encoding); send it as it is")
         elif name == b"transfer-encoding":
             if value.strip().lower() not in (b"chunked", b"identity"):
                 raise UnsupportedEncoding("the body is compressed (Transfer-Encoding); send it as it is, or chunked")
         elif name == b"content-range":
             raise UnsupportedEncoding("the body is a part of another (Content-Range); send all of it in one request")
+
+
+def content_coding(request: Request) -> str:
+    """The content codings of a request's body as its headers name them, in lower case; empty for none."""
+    return ", ".join(request.headers.getlist("content-encoding")).strip().lower().removeprefix("identity")

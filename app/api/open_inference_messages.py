@@ -181,8 +181,9 @@ def _pictures(data: Any, content: bytes | None, count: int, what: str) -> list[U
     """The files of a BYTES tensor."""
     if content is not None:
         return [File(element) for element in split_bytes(content, count, what)]
-    items = data if isinstance(data, list) else [data]
-    texts = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in items]  # of shape [n, 1]
+    if not isinstance(data, list):
+        raise MalformedBody(f"data of {what} must be a list of pictures in base64")
+    texts = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in data]  # of shape [n, 1]
     if len(texts) != count:
         raise MalformedBody(f"data of {what} has {len(texts):,} elements; expected {count:,}")
     return [from_base64(text, f"data[{place}] of {what}") for place, text in enumerate(texts)]

@@ -1,4 +1,4 @@
-"""Every failure as application/problem+json (RFC 9457), one shape for all."""
+"""Every failure as application/problem+json (RFC 9457), or as ``{"error": …}`` below /v1 and /v2."""
 
 import logging
 from dataclasses import dataclass
@@ -95,10 +95,22 @@ def describe(error: errors.DigitsError) -> Problem:
     return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
 
 
-def response(problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(
-        orjson.dumps(problem.body(detail, request_id)), problem.status, headers=headers, media_type=MEDIA_TYPE
-    )
+def response(
+    path: str, problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None
+) -> Response:
+    """The reply to a request that failed, in the shape that clients of its path expect."""
+    if is_dialect(path):
+        # Those protocols answer 400 to what cannot be understood. Half of a surrogate pair would be no UTF-8.
+        status = 400 if problem.status == 422 else problem.status
+        body = orjson.dumps({"error": detail.encode("utf-8", "backslashreplace").decode()})
+        return Response(body, status, headers=headers, media_type="application/json")
+    body = orjson.dumps(problem.body(detail, request_id))
+    return Response(body, problem.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def is_dialect(path: str) -> bool:
+    """Whether a path belongs to a protocol of other servers: TensorFlow Serving v1, or Open Inference Protocol v2."""
+    return path.split("/", 2)[1:2] in (["v1"], ["v2"])
 
 
 async def on_digits_error(request: Request, error: Exception) -> Response:
@@ -113,12 +125,12 @@ async def on_digits_error(request: Request, error: Exception) -> Response:
         detail = "there is no room on the disk of the database, so nothing was changed; predictions go on. Make room"
     elif isinstance(error, errors.DatabaseUnavailable):
         detail = "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
-    return response(problem, detail, request.state.request_id, _headers(error))
+    return response(request.scope["path"], problem, detail, request.state.request_id, _headers(error))
 
 
-def refuse(error: errors.DigitsError, request_id: str) -> Response:
+def refuse(path: str, error: errors.DigitsError, request_id: str) -> Response:
     """The reply to what is no request: the connection ends with it."""
-    return response(describe(error), str(error), request_id, _headers(error) | {"connection": "close"})
+    return response(path, describe(error), str(error), request_id, _headers(error) | {"connection": "close"})
 
 
 def _headers(error: errors.DigitsError) -> dict[str, str]:
@@ -134,7 +146,7 @@ def _headers(error: errors.DigitsError) -> dict[str, str]:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """What the framework refuses: unknown paths and wrong methods."""
     status, headers = int(getattr(error, "status_code", 500)), getattr(error, "headers", None)
-    path, method = request.url.path, request.method
+    path, method = request.scope["path"], request.method
     if status == 405:  # the framework names the methods of the first route with this path alone
         routes, scope = request.app.routes, request.scope
         takes = [
@@ -147,7 +159,9 @@ async def on_http_error(request: Request, error: Exception) -> Response:
         404: f"there is nothing at {path}; /docs lists all calls",
         405: f"{path} does not take {method}; it takes {(headers or {}).get('allow')}",
     }.get(status, str(getattr(error, "detail", "")))
-    return response(_generic(status), detail, request.state.request_id, headers)
+    if path.startswith("/v1/") and status in (404, 405):  # as TensorFlow Serving says it
+        status, detail = 400 if status == 404 else status, f"Malformed request: {method} {path}"
+    return response(path, _generic(status), detail, request.state.request_id, headers)
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:
@@ -156,12 +170,13 @@ async def on_validation_error(request: Request, error: Exception) -> Response:
     detail = "; ".join(
         f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()
     )
-    return response(PROBLEMS[errors.MalformedParameter], detail, request.state.request_id)
+    return response(request.scope["path"], PROBLEMS[errors.MalformedParameter], detail, request.state.request_id)
 
 
-def unexpected(request_id: str) -> Response:
+def unexpected(path: str, request_id: str) -> Response:
     """Anything else: the log has it, the user gets the id to ask about and nothing of the inside."""
     return response(
+        path,
         _generic(500),
         "something went wrong inside the service; try again, and report the request id if it stays",
         request_id,

@@ -1,0 +1,50 @@
+"""The one way from uploads to answers, whatever the protocol: read the pictures, run the network, decide."""
+
+import numpy as np
+from starlette.requests import Request
+
+from app.api.predictions import _Pauses, _read_many, read_picture, run_network
+from app.api.rejections import decide
+from app.api.uploads import Pixels, Upload
+from app.errors import DigitsError
+from app.inference.engine import Probabilities
+from app.inference.manager import LoadedModel
+from app.inference.rejection import RejectionReason
+from app.services import Services
+from app.vision.ink import UInt8Image
+
+
+async def predict_many(
+    request: Request, services: Services, model: LoadedModel, uploads: list[Upload | DigitsError] | UInt8Image
+) -> tuple[Probabilities, list[RejectionReason | None]]:
+    """Read pictures and run the network, where one picture that cannot be read fails the call.
+
+    Args:
+        request: Listened to where what others asked for comes first.
+        services: With the threads and the limits.
+        model: The version that answers.
+        uploads: At least one.
+
+    Returns:
+        The probabilities, float32 (n, 10), and a reason for each picture, None where its answer is accepted.
+
+    Raises:
+        ImageError: A picture cannot be read; the text says which one, where there are several.
+        Overloaded, TooLate, ClientDisconnect: See ``run_network``.
+    """
+    if len(uploads) == 1:
+        upload = Pixels(uploads[0]) if isinstance(uploads, np.ndarray) else uploads[0]
+        if isinstance(upload, DigitsError):
+            raise upload
+        picture = await read_picture(request, services, upload)
+        images, reasons = picture.image[None], [picture.reason]
+    else:
+        with _Pauses(request) as pauses:
+            images, seen = await _read_many(request, services, uploads, pauses)
+        reasons = []
+        for place, one in enumerate(seen):
+            if isinstance(one, DigitsError):
+                raise type(one)(f"picture {place}: {one}")
+            reasons.append(one)
+    rows = await run_network(request, services, model, images)
+    return rows, decide(reasons, rows, model, services.metrics)
