@@ -42,7 +42,7 @@ class CallRoute(Route):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Leave itself in the scope of a request that it takes."""
         match, child_scope = super().matches(scope)
-        return match, child_scope | ({} if match is Match.NONE else {"route": self})
+        return match, child_scope if match is Match.NONE else {**child_scope, "route": self}
 
 
 async def read_message(request: Request, services: Services, parse: Callable[[bytes], T]) -> T:
