@@ -28,6 +28,8 @@ from training.data import Digits, load
 
 ROOT = Path(__file__).parent.parent
 
+collect_ignore = ["clients"]  # they run in an environment of their own: make test-clients
+
 TOKEN = "token-of-the-tests"
 AUTHORISED = {"authorization": f"Bearer {TOKEN}"}
 
