@@ -25,7 +25,7 @@ test-clients: $(ready) $(clients)
 	.venv-clients/bin/python -m pytest -c tests/clients/pytest.ini --rootdir . tests/clients
 
 test-docker: $(ready)
-	$(bin)/pytest -m docker --numprocesses 0 tests/test_docker.py
+	$(bin)/pytest -m docker --numprocesses 0 tests/e2e/test_docker.py
 
 lint: $(ready)
 	$(bin)/ruff check .

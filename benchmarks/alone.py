@@ -33,7 +33,7 @@ def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrie
     from app.inference.ensemble import load_cascade
     from app.registry import store
     from app.settings import Settings
-    from app.vision.read import read
+    from app.vision.pipeline import preprocess
     from benchmarks.service import ROOT
 
     models = ROOT / "models" / "digits"
@@ -45,7 +45,7 @@ def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrie
         for start in range(0, len(images), BATCH):
             chunk = images[start : start + BATCH]
             if decode:
-                cascade.predict(np.stack([read(image, most).image for image in chunk]))
+                cascade.predict(np.stack([preprocess(image, most).image for image in chunk]))
             else:
                 cascade.predict(np.frombuffer(b"".join(chunk), np.uint8).reshape(-1, 28, 28))
         done += len(images)

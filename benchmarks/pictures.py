@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from training import drawing
+from training.synthetic import digits
 
 
 def draw(digit: int, side: int, angle: float = 0.0) -> Image.Image:
@@ -24,7 +24,7 @@ def small(count: int) -> NDArray[np.uint8]:
 
     No printed digits: of those, turned a little, a quarter are looked at twice, and of MNIST's one in a hundred.
     """
-    return drawing.digits(count, seed=0).images
+    return digits.make(count, seed=0).images
 
 
 def paper(width: int, height: int) -> Image.Image:

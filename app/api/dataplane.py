@@ -3,7 +3,7 @@
 import numpy as np
 from starlette.requests import Request
 
-from app.api.predictions import _Pauses, _read_many, read_picture, run_network
+from app.api.predictions import Yielder, read_batch, read_picture, run_network
 from app.api.rejections import decide
 from app.api.uploads import Pixels, Upload
 from app.errors import DigitsError
@@ -11,7 +11,7 @@ from app.inference.engine import Probabilities
 from app.inference.manager import LoadedModel
 from app.inference.rejection import RejectionReason
 from app.services import Services
-from app.vision.ink import UInt8Image
+from app.vision.image_ops import UInt8Image
 
 
 async def predict_many(
@@ -39,12 +39,12 @@ async def predict_many(
         picture = await read_picture(request, services, upload)
         images, reasons = picture.image[None], [picture.reason]
     else:
-        with _Pauses(request) as pauses:
-            images, seen = await _read_many(request, services, uploads, pauses)
+        with Yielder(request) as yielder:
+            images, outcomes = await read_batch(request, services, uploads, yielder)
         reasons = []
-        for place, one in enumerate(seen):
-            if isinstance(one, DigitsError):
-                raise type(one)(f"picture {place}: {one}")
-            reasons.append(one)
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, DigitsError):
+                raise type(outcome)(f"picture {index}: {outcome}")
+            reasons.append(outcome)
     rows = await run_network(request, services, model, images)
     return rows, decide(reasons, rows, model, services.metrics)

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from app.api.examples import _PIXELS as SEVEN_PIXELS
-from app.api.examples import SEVEN
+from app.api.examples import SEVEN, SEVEN_PIXELS
 from app.api.tf_serving_messages import SIGNATURES, signature_def
 
 Responses = dict[int | str, dict[str, Any]]

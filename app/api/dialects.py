@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from app.api.bodies import content_coding
 from app.api.compression import CODINGS, MIN_COMPRESSED_BYTES, accepted_coding, compress, decompress
-from app.api.predictions import INLINE_BYTES, in_thread
+from app.api.predictions import INLINE_BYTES, run_in_thread
 from app.api.replies import JSON, to_json
 from app.services import Services
 
@@ -55,10 +55,10 @@ async def read_message(request: Request, services: Services, parse: Callable[[by
     limit = services.settings.max_body
     body = await services.bodies.read(request, limit, codings=CODINGS)
     if coding := content_coding(request):
-        return await in_thread(request, services, lambda: parse(decompress(body, coding, limit)), len(body))
+        return await run_in_thread(request, services, lambda: parse(decompress(body, coding, limit)), len(body))
     if len(body) <= INLINE_BYTES:
         return parse(body)
-    return await in_thread(request, services, lambda: parse(body), len(body))
+    return await run_in_thread(request, services, lambda: parse(body), len(body))
 
 
 async def respond(
@@ -71,7 +71,7 @@ async def respond(
             body = compress(body, coding)
         else:
             plain = body
-            body = await in_thread(request, services, lambda: compress(plain, coding), len(plain), begun=True)
+            body = await run_in_thread(request, services, lambda: compress(plain, coding), len(plain), admitted=True)
         headers = {**headers, "content-encoding": coding, "vary": "accept-encoding"}
     return Response(body, headers=headers, media_type=media_type)
 

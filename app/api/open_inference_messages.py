@@ -19,7 +19,7 @@ from app.api.uploads import RAW, File, Pixels, Upload, parse_one
 from app.errors import BatchTooLarge, DigitsError, MalformedBody
 from app.inference.engine import Probabilities
 from app.inference.rejection import RejectionReason
-from app.vision.ink import UInt8Image
+from app.vision.image_ops import UInt8Image
 
 INPUT = "image"
 INPUT_TEXT = "send UINT8 from 0 to 255, FP32 from 0 to 1, or pictures as BYTES"

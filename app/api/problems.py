@@ -1,4 +1,4 @@
-"""Every failure as application/problem+json (RFC 9457), or as ``{"error": …}`` below /v1 and /v2."""
+"""Maps every failure to a reply: application/problem+json (RFC 9457), or ``{"error": …}`` below /v1 and /v2."""
 
 import logging
 from dataclasses import dataclass
@@ -16,14 +16,20 @@ from app.inference.rejection import Rejected, RejectionReason
 
 MEDIA_TYPE = "application/problem+json"
 
-METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")  # of HTTP, that calls can be made by
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")  # HTTP methods that routes use
 
 _log = logging.getLogger("digits")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a kind of failure looks like from outside. ``type`` is stable: programs may rely on it."""
+    """How a kind of failure is reported.
+
+    Attributes:
+        status: HTTP status.
+        slug: Last part of ``type``.
+        title: Summary, the same for all failures of this kind.
+    """
 
     status: int
     slug: str
@@ -31,9 +37,11 @@ class Problem:
 
     @property
     def type(self) -> str:
+        """The URI of this kind of failure. It is stable: programs may rely on it."""
         return f"urn:digits:problem:{self.slug}"
 
     def body(self, detail: str, request_id: str | None = None) -> dict[str, Any]:
+        """Build the body of a reply."""
         body = {"type": self.type, "title": self.title, "status": self.status, "detail": detail}
         return body | ({"request_id": request_id} if request_id else {})
 
@@ -77,7 +85,7 @@ REJECTIONS = {
     RejectionReason.UNSURE: Problem(422, "unsure", "The digit could be another one"),
 }
 
-# When it may be worth trying again.
+# After this time another try may succeed.
 RETRY_AFTER_SECONDS: dict[type[errors.DigitsError], int] = {
     errors.QueueFull: 60,
     errors.DatabaseUnavailable: 5,
@@ -89,7 +97,7 @@ RETRY_AFTER_SECONDS: dict[type[errors.DigitsError], int] = {
 
 
 def describe(error: errors.DigitsError) -> Problem:
-    """The problem for an error, or for the nearest of its base classes that has one."""
+    """Return the problem of an error: of its class, or of the nearest base class that has one."""
     if isinstance(error, Rejected):
         return REJECTIONS[error.reason]
     return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
@@ -98,9 +106,9 @@ def describe(error: errors.DigitsError) -> Problem:
 def response(
     path: str, problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """The reply to a request that failed, in the shape that clients of its path expect."""
+    """Build the reply for a problem, in the shape that clients of the path expect."""
     if is_dialect(path):
-        # Those protocols answer 400 to what cannot be understood. Half of a surrogate pair would be no UTF-8.
+        # Other servers of these protocols answer 400 to input that is not valid. UTF-8 has no lone surrogates.
         status = 400 if problem.status == 422 else problem.status
         body = orjson.dumps({"error": detail.encode("utf-8", "backslashreplace").decode()})
         return Response(body, status, headers=headers, media_type="application/json")
@@ -109,33 +117,37 @@ def response(
 
 
 def is_dialect(path: str) -> bool:
-    """Whether a path belongs to a protocol of other servers: TensorFlow Serving v1, or Open Inference Protocol v2."""
+    """Return whether a path belongs to TensorFlow Serving's protocol v1 or to the Open Inference Protocol v2."""
     return path.split("/", 2)[1:2] in (["v1"], ["v2"])
 
 
 async def on_digits_error(request: Request, error: Exception) -> Response:
-    """Expected failures: their text was written for the user, but for a damaged version's, which names paths."""
+    """Answer an expected failure with its text, unless that is for the log, since it may name paths."""
     assert isinstance(error, errors.DigitsError)
     problem, detail = describe(error), str(error)
-    if problem.status >= 500 and not isinstance(error, errors.Busy | errors.Stopping):  # each has its line in the log
+    if problem.status >= 500 and not isinstance(
+        error, errors.Busy | errors.Stopping
+    ):  # those are in the access log only
         _log.error(detail, extra={"request_id": request.state.request_id})
     if problem is PROBLEMS[errors.ModelError]:
-        detail = "the version on disk is damaged; the log of the service says which file and why"
+        detail = "the version on disk is damaged; the log of the service names the file and the reason"
     if isinstance(error, errors.StorageFull):
-        detail = "there is no room on the disk of the database, so nothing was changed; predictions go on. Make room"
+        detail = (
+            "there is no room on the disk of the database, so nothing was changed; predictions go on. Free some space"
+        )
     elif isinstance(error, errors.DatabaseUnavailable):
         detail = "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
     return response(request.scope["path"], problem, detail, request.state.request_id, _headers(error))
 
 
 def refuse(path: str, error: errors.DigitsError, request_id: str) -> Response:
-    """The reply to what is no request: the connection ends with it."""
+    """Build the reply to an invalid request. It closes the connection."""
     return response(path, describe(error), str(error), request_id, _headers(error) | {"connection": "close"})
 
 
 def _headers(error: errors.DigitsError) -> dict[str, str]:
     headers = {"www-authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
-    # What is still coming of a body that is refused would be read to its end, however long, to save the connection.
+    # Otherwise the server would read the rest of the refused body, however long it is, to keep the connection.
     if isinstance(error, errors.BodyTooLarge | errors.Stalled | errors.Unauthorized | errors.UnsupportedEncoding):
         headers["connection"] = "close"
     if type(error) in RETRY_AFTER_SECONDS:
@@ -144,41 +156,39 @@ def _headers(error: errors.DigitsError) -> dict[str, str]:
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """What the framework refuses: unknown paths and wrong methods."""
+    """Answer errors of the framework: unknown paths and methods."""
     status, headers = int(getattr(error, "status_code", 500)), getattr(error, "headers", None)
     path, method = request.scope["path"], request.method
-    if status == 405:  # the framework names the methods of the first route with this path alone
+    if status == 405:  # the framework names the methods of the first matching route only
         routes, scope = request.app.routes, request.scope
-        takes = [
-            known
-            for known in METHODS
-            if any(route.matches({**scope, "method": known})[0] is Match.FULL for route in routes)
+        allowed = [
+            method
+            for method in METHODS
+            if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
         ]
-        headers = {"allow": ", ".join(takes)}
+        headers = {"allow": ", ".join(allowed)}
     detail = {
-        404: f"there is nothing at {path}; /docs lists all calls",
-        405: f"{path} does not take {method}; it takes {(headers or {}).get('allow')}",
+        404: f"there is no such path, {path}; /docs lists all calls",
+        405: f"{path} does not accept {method}; use {(headers or {}).get('allow')}",
     }.get(status, str(getattr(error, "detail", "")))
-    if path.startswith("/v1/") and status in (404, 405):  # as TensorFlow Serving says it
+    if path.startswith("/v1/") and status in (404, 405):  # TensorFlow Serving's words
         status, detail = 400 if status == 404 else status, f"Malformed request: {method} {path}"
     return response(path, _generic(status), detail, request.state.request_id, headers)
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:
-    """A path or query parameter of the wrong kind."""
+    """Answer a path or query parameter that is not valid."""
     assert isinstance(error, RequestValidationError)
-    detail = "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()
-    )
+    detail = "; ".join(f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors())
     return response(request.scope["path"], PROBLEMS[errors.MalformedParameter], detail, request.state.request_id)
 
 
 def unexpected(path: str, request_id: str) -> Response:
-    """Anything else: the log has it, the user gets the id to ask about and nothing of the inside."""
+    """Build the reply to an unexpected error. Only the log has the traceback; the request id leads to it."""
     return response(
         path,
         _generic(500),
-        "something went wrong inside the service; try again, and report the request id if it stays",
+        "an unexpected error occurred; try again, and report the request id if it persists",
         request_id,
     )
 

@@ -1,4 +1,4 @@
-"""What calls do with answers that are not accepted."""
+"""Decides which answers are accepted, and reads the parameter ``strict``."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,12 @@ _STRICT = {"true": True, "1": True, "false": False, "0": False}
 
 
 def is_strict(request: Request) -> bool:
-    """Whether the query asks for an error in place of an answer that is not accepted. Raises MalformedParameter."""
-    if not request.scope["query_string"]:  # as nearly always; to parse it takes as long as to read some pictures
+    """Return whether ``?strict`` asks for an error in place of an answer that is not accepted.
+
+    Raises:
+        MalformedParameter: The parameter is neither true nor false.
+    """
+    if not request.scope["query_string"]:  # nearly always; parsing it takes as long as reading a small picture
         return False
     text = request.query_params.get("strict", "false")
     try:
@@ -25,21 +29,21 @@ def is_strict(request: Request) -> bool:
 
 
 def decide(
-    on_picture: Sequence[RejectionReason | None], probabilities: Probabilities, model: LoadedModel, metrics: Metrics
+    by_picture: Sequence[RejectionReason | None], probabilities: Probabilities, model: LoadedModel, metrics: Metrics
 ) -> list[RejectionReason | None]:
     """Decide which answers are accepted, and count those that are not.
 
     Args:
-        on_picture: Why each picture is rejected before the network is asked, which comes first.
-        probabilities: What the network answers, float32 (n, 10).
-        model: The version that answered, with its threshold.
-        metrics: Counts rejections.
+        by_picture: Why preprocessing rejects each picture, or None. It takes precedence over the network's confidence.
+        probabilities: float32 (n, 10).
+        model: The version that answered, which has the threshold.
+        metrics: Counts the rejections.
 
     Returns:
-        A reason for each picture, None where its answer is accepted.
+        For each picture the reason, or None if its answer is accepted.
     """
     by_network = reject(probabilities, model.manifest.threshold)
-    reasons = [first or second for first, second in zip(on_picture, by_network, strict=True)]
+    reasons = [first or second for first, second in zip(by_picture, by_network, strict=True)]
     for reason in reasons:
         if reason:
             metrics.rejected(reason)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from app.api.uploads import File
 from app.errors import MalformedBody
-from app.vision.digit import SIDE
-from app.vision.ink import UInt8Image
+from app.vision.image_ops import SIDE, UInt8Image
 
 PIXELS = SIDE * SIDE
 

@@ -15,7 +15,7 @@ from app.api.uploads import Upload
 from app.errors import BatchTooLarge, DigitsError, MalformedBody
 from app.inference.engine import Probabilities
 from app.inference.rejection import RejectionReason
-from app.vision.ink import UInt8Image
+from app.vision.image_ops import UInt8Image
 
 # An input or an output: its TensorFlow type, and its shape; -1 stands for the images of a call.
 Tensor = tuple[str, tuple[int, ...]]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.mutations import Mutations
-from tests.conftest import Start
-from tests.samples import base64_of
-from tests.support import SEVEN, wait_for
+from tests.support.images import SEVEN, base64_of
+from tests.support.servers import Start
+from tests.support.waiting import wait_for
 
 V1, V2 = "/v1/models/digits:predict", "/v2/models/digits/infer"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

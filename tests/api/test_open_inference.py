@@ -17,10 +17,11 @@ from app.api.open_inference_messages import OUTPUTS, parse_infer, split_bytes, w
 from app.api.uploads import File
 from app.errors import BatchTooLarge, MalformedBody
 from app.inference.rejection import RejectionReason
-from tests.conftest import AUTHORISED, Start
-from tests.samples import IMAGES, base64_of, handwritten
-from tests.support import SEVEN, metric
-from tests.versions import add, shipped
+from tests.support.calls import metric
+from tests.support.images import SEVEN, base64_of, handwritten
+from tests.support.paths import IMAGES
+from tests.support.servers import AUTHORISED, Start
+from tests.support.versions import add, shipped
 
 LENGTH = "Inference-Header-Content-Length"
 MAX_BATCH = 8

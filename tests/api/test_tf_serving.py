@@ -14,8 +14,7 @@ from app.api.tf_serving_messages import SIGNATURES, parse_predict, write_predict
 from app.api.uploads import File
 from app.errors import BatchTooLarge, MalformedBody
 from app.inference.rejection import RejectionReason
-from tests.samples import base64_of, handwritten
-from tests.support import SEVEN
+from tests.support.images import SEVEN, base64_of, handwritten
 
 MAX_BATCH = 8
 IMAGE = handwritten(7, np.random.default_rng(0))

@@ -9,16 +9,22 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT, environment, free_port
-from tests.samples import IMAGES
-from tests.support import PATIENCE, SEVEN, wait_for
+from tests.support.images import SEVEN
+from tests.support.paths import IMAGES, ROOT
+from tests.support.servers import environment, free_port
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 DIGITS = str(Path(sys.executable).parent / "digits")
 
 
 def digits(*arguments: str, cwd: Path, stdin: bytes = b"", **settings: str | None) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [DIGITS, *arguments], cwd=cwd, env=environment(**settings), input=stdin, capture_output=True, timeout=PATIENCE
+        [DIGITS, *arguments],
+        cwd=cwd,
+        env=environment(**settings),
+        input=stdin,
+        capture_output=True,
+        timeout=TIMEOUT_SECONDS,
     )
     return subprocess.CompletedProcess(arguments, done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -93,7 +99,7 @@ def test_in_an_empty_folder_it_serves_the_version_that_ships(tmp_path: Path) -> 
         assert httpx.post(f"{url}/predict", files={"file": SEVEN}).json()["digit"] == 7
     finally:
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
     assert (tmp_path / "models/digits/CURRENT").read_text() == "1\n"
 
 
