@@ -83,6 +83,23 @@ def test_a_trace_is_logged_in_all_dialects(start_server: Start) -> None:
         assert "trace_id" not in line
 
 
+def test_every_call_is_documented(client: httpx.Client) -> None:
+    model, label = ("/v1/models/{model}", "/v1/models/{model}/versions/{version}"), "/v1/models/{model}/labels/{label}"
+    v1 = [f"{path}{end}" for path in (*model, label) for end in ("", "/metadata", ":predict", ":classify", ":regress")]
+    v2 = [f"{path.replace('v1', 'v2')}{end}" for path in model for end in ("", "/ready", "/config", "/stats", "/infer")]
+    others = ["/v1/models", "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/stats", "/v2/repository/index"]
+    others += [f"/v2/repository/models/{{model}}/{verb}" for verb in ("load", "unload")]
+    documented = client.get("/openapi.json").json()["paths"]
+    assert {path for path in documented if path.startswith(("/v1", "/v2"))} == {*v1, *v2, *others}
+    for path in (*v1, *v2, *others):
+        (operation,) = documented[path].values()
+        assert operation["tags"] == [
+            "TensorFlow Serving v1" if path.startswith("/v1") else "Open Inference Protocol v2"
+        ]
+        assert operation["summary"]
+        assert operation["description"]
+
+
 def test_the_worked_examples_work(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     tried = 0
