@@ -85,20 +85,23 @@ def _by_wrk(server: Server, images: NDArray[np.uint8], seconds: float, rounds: i
     for count in (1, len(images)):
         calls = requests(images[:count])
         rates: dict[str, list[float]] = {name: [] for name in calls}
+        times: dict[str, list[float]] = {name: [] for name in calls}
         errors = 0
         for _ in range(rounds):  # by turns, so that all have the same share of the machine
             for name, request in calls.items():
                 measured = measure(server, request, 4, seconds)
                 rates[name].append(measured.rate)
+                times[name].append(measured.cpu)
                 errors += measured.errors
         assert not errors, f"{errors} requests failed"
         plain = statistics.median(next(iter(rates.values())))
         for name, found in rates.items():
             shares[name] = statistics.median(found) / plain
             rate = statistics.median(found)
-            rows.append([name, str(count), f"{rate:,.0f}", f"{rate * count:,.0f}", f"{shares[name]:.0%}"])
+            cpu = f"{statistics.median(times[name]):.2f}"
+            rows.append([name, str(count), f"{rate:,.0f}", f"{rate * count:,.0f}", f"{shares[name]:.0%}", cpu])
     print("wrk, 4 connections\n")
-    print(markdown(["call", "images", "requests/s", "images/s", "of plain bytes"], rows))
+    print(markdown(["call", "images", "requests/s", "images/s", "of plain bytes", "CPU, ms"], rows))
     return shares
 
 

@@ -1,4 +1,4 @@
-"""The time of each step from a picture's bytes to what the network reads."""
+"""The time of each step of preprocessing, from the bytes of a picture to the 28x28 that the network reads."""
 
 import argparse
 import io
@@ -21,8 +21,8 @@ from app.vision.segmentation import segment
 
 MAX_PIXELS = 25_000_000
 
-# Each picture is read for so long, so many times at least; the least time is what the work takes on an idle core.
-SECONDS, LEAST_TIMES = 1.0, 5
+# Of each step. The least time is what the work takes on an idle core.
+MEASURING_SECONDS, MIN_REPETITIONS = 1.0, 5
 
 
 def add_to(commands: Any) -> None:
@@ -53,7 +53,7 @@ def run(_: argparse.Namespace) -> bool:
 
 
 def _steps(content: bytes) -> list[float | None]:
-    """Milliseconds of each step, by its own. A picture that goes through unchanged has few."""
+    """Milliseconds of each step alone. A picture that goes through unchanged has few steps."""
     decoding = _least(lambda: decode(open_image(content, MAX_PIXELS)))
     picture = decode(open_image(content, MAX_PIXELS))
     view = shrink(picture)
@@ -77,8 +77,8 @@ def _steps(content: bytes) -> list[float | None]:
 
 def _least(step: Callable[[], object]) -> float:
     times: list[int] = []
-    end = time.monotonic() + SECONDS
-    while len(times) < LEAST_TIMES or time.monotonic() < end:
+    end = time.monotonic() + MEASURING_SECONDS
+    while len(times) < MIN_REPETITIONS or time.monotonic() < end:
         start = time.process_time_ns()
         step()
         times.append(time.process_time_ns() - start)
@@ -87,8 +87,8 @@ def _least(step: Callable[[], object]) -> float:
 
 def _uploads() -> dict[str, bytes]:
     return {
-        "28x28 PNG, dark ground": _encode(255 - _drawn(28, 28)),
-        "28x28 PNG, light ground": _encode(_drawn(28, 28)),
+        "28x28 PNG, dark background": _encode(255 - _drawn(28, 28)),
+        "28x28 PNG, light background": _encode(_drawn(28, 28)),
         "280x280 PNG, RGB": _encode(_coloured(_drawn(280, 280))),
         "600x600 PNG, grey": _encode(_drawn(600, 600)),
         "600x600 PNG, RGB": _encode(_coloured(_drawn(600, 600))),

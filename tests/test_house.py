@@ -71,16 +71,12 @@ def test_imports_go_one_way() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-# Folders and files whose imports from test modules still have to move to tests/support/.
-TO_BE_MOVED = ("tests/vision/", "tests/training/", "tests/e2e/test_readme.py", "tests/e2e/test_command.py")
-
-
 def test_helpers_are_imported_from_the_support_modules_alone() -> None:
     """A module that imports from a test or from a conftest depends on what others collect and when."""
     wrong = []
     for path in sorted((ROOT / "tests").rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()
-        for imported in () if name.startswith(TO_BE_MOVED) else imports(path, "tests"):
+        for imported in imports(path, "tests"):
             if any(part.startswith("test_") or part == "conftest" for part in imported.split(".")):
                 wrong.append(f"{name} imports {imported}")
     assert not wrong, "\n".join(wrong)

@@ -149,6 +149,15 @@ def _parser() -> argparse.ArgumentParser:
         "--scenes", action="store_true", help="measure also on synthetic photos of some of the split's images"
     )
 
+    model_card = add("model-card", measure.model_card)
+    model_card.add_argument("version", type=arguments.whole_number(1))
+    arguments.add_data(model_card)
+    arguments.add_models(model_card)
+    model_card.add_argument("--pictures", type=Path, metavar="DIR", help="as for evaluate; more tables")
+    model_card.add_argument(
+        "--output", type=Path, default=Path("docs/model-card.md"), help="the page, with the two markers"
+    )
+
     calibrate = add("calibrate", measure.calibrate)
     calibrate.add_argument("version", type=arguments.whole_number(1))
     arguments.add_data(calibrate)
@@ -175,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--format", choices=other.FORMATS, help="write a version in this format instead")
     export.add_argument("--output", type=Path, help="where to write it; default below runs/")
+    export.add_argument("--unmeasured", action="store_true", help="do not measure the version on MNIST")
     arguments.add_data(export)
     arguments.add_publishing(export)
     export.add_argument(

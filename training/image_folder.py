@@ -139,16 +139,16 @@ def tables(
         Markdown.
     """
     common = None if mnist is None else float(np.quantile(mnist, 1 - TARGET_COVERAGE, method="lower"))
-    kinds = _kinds(folder)
+    names = kinds(folder)
     found = {group: _by_source(folder / group, answers) for group in (*LABELLED, *OOD)}
     labelled = [
-        (kinds.get((group, source), group), source, _labelled(pictures, answers, common))
+        (names.get((group, source), group), source, _labelled(pictures, answers, common))
         for group in LABELLED
         for source, pictures in found[group].items()
     ]
     digits = [[answers[picture.path].confidence for picture in pictures] for pictures in found["digits"].values()]
     given = [
-        (group, kinds.get((group, source), group), source, [answers[picture.path] for picture in pictures])
+        (group, names.get((group, source), group), source, [answers[picture.path] for picture in pictures])
         for group in OOD
         for source, pictures in found[group].items()
     ]
@@ -162,7 +162,8 @@ def tables(
     return "\n\n".join(parts)
 
 
-def _kinds(folder: Path) -> dict[tuple[str, str], str]:
+def kinds(folder: Path) -> dict[tuple[str, str], str]:
+    """The kind of each (group, source) that INDEX.json names. Raises TrainingError where that file is damaged."""
     index = folder / "INDEX.json"
     if not index.exists():
         return {}

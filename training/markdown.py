@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Align cells in columns; those that begin with a digit to the right.
+    """Align cells in columns: the first to the left, and of the others those that begin with a digit to the right.
 
     Args:
         head: of the columns.
@@ -16,7 +16,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [[str(cell) for cell in row] for row in (head, *rows)]
     columns = list(zip(*lines, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
-    right = [all(cell[:1].isdigit() or not cell for cell in column[1:]) for column in columns]
+    right = [False] + [all(cell[:1].isdigit() or not cell for cell in column[1:]) for column in columns[1:]]
 
     def aligned(cells: Sequence[str]) -> str:
         parts = (

@@ -1,7 +1,8 @@
 """Standard operations on grey images, and the types of arrays that the pipeline passes on.
 
-numpy and Pillow are enough for them: OpenCV would add 150 MB to the serving installation, SciPy as much, and neither
-makes the whole way faster.
+numpy and Pillow are enough for them. OpenCV's are faster, which would save about 0.2 ms of the 1 to 3 ms that a picture
+takes, but it adds 150 MB to the installation, half of what is there, and 17 MB to every process. SciPy adds as much,
+and is slower than ours on all but the smallest images.
 """
 
 from typing import TypeVar

@@ -89,13 +89,13 @@ def preprocess_picture(opened: Image.Image) -> PreprocessedImage:
     picture = decode(opened)
     if picture.size == (SIDE, SIDE):
         return preprocess_pixels(to_brightness(picture))
-    digit = _find_digit(to_brightness(shrink(picture)))
+    digit = _find_in_picture(picture)
     if digit is None:
         return _BLANK
     foreground = digit.foreground
     close_up = _crop_around(digit, picture)
     if close_up is not None:
-        closer = _find_digit(to_brightness(shrink(close_up)))
+        closer = _find_in_picture(close_up)
         if closer is None:
             return _BLANK
         foreground = closer.foreground  # and not its ``several``: the close-up cuts neighbours
@@ -157,18 +157,22 @@ def _result(foreground: Float32Image, several: bool) -> PreprocessedImage:
     return PreprocessedImage(normalise(foreground), RejectionReason.SEVERAL_DIGITS if several else None)
 
 
+def _find_in_picture(picture: Image.Image) -> _Digit | None:
+    """Find the digit of an upright 8-bit picture. None where it is blank."""
+    brightness = to_brightness(shrink(picture))
+    return None if is_blank(brightness) else _find_digit(brightness)
+
+
 def _find_digit(brightness: UInt8Image, min_deviations: float = MIN_DEVIATIONS) -> _Digit | None:
     """Find the digit of an image; one on a sheet or a plate is looked for there alone.
 
     Args:
-        brightness: uint8 (height, width).
+        brightness: uint8 (height, width), with some contrast.
         min_deviations: See ``segmentation.segment``.
 
     Returns:
-        The digit. None where the image is blank.
+        The digit. None where there is nothing but grain.
     """
-    if is_blank(brightness):
-        return None
     height, width = brightness.shape
     thumbnail = make_thumbnail(brightness)
     region = find_sheet(brightness, thumbnail)

@@ -1,4 +1,4 @@
-"""The images and the Compose file, as an operator uses them: the README's commands, run in a clone."""
+"""The images and the Compose file, as an operator uses them: the commands of docs/operations.md, run in a clone."""
 
 import contextlib
 import json
@@ -15,15 +15,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.documents import PAGES, blocks, commands, section
 from tests.support.images import SEVEN
 from tests.support.paths import ROOT
-from tests.support.readme import COMMANDS, README
 from tests.support.servers import AUTHORISED, TOKEN, free_port, is_ready
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.docker
 
 BASE = re.findall(r"^FROM (\S+) AS base$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
+OPERATIONS = PAGES["docs/operations.md"]
 POSTGRES = "digits-test-postgres"
 RESTRICTED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 RESTRICTED += ["--user", "10001", "--memory", "512m"]
@@ -217,7 +218,7 @@ class Project:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
 
     def run(self, command: str) -> str:
-        """One of the README's commands, as it stands but for the port."""
+        """One of the page's commands, as it stands but for the port."""
         line = command.replace("127.0.0.1:8000", f"127.0.0.1:{self._port}").replace("8000:8000", f"{free_port()}:8000")
         line = re.sub("^curl", "curl --fail --silent --show-error", line)
         if self._compose == "docker-compose":  # the older program, which has another name and cannot copy
@@ -245,11 +246,8 @@ class Project:
 
 
 def part(title: str) -> list[str]:
-    """The commands of the README's part under this title."""
-    text = re.split(r"^##+ ", README.partition("## Docker\n")[2].partition("\n## ")[0], flags=re.MULTILINE)
-    blocks = next(piece for piece in ["Docker\n" + text[0], *text[1:]] if piece.startswith(title))
-    commands = re.findall(r"^```sh\n(.*?)^```", blocks, re.MULTILINE | re.DOTALL)
-    return [line for block in commands for line in block.replace("\\\n", " ").splitlines()]
+    """The commands of the page's part under this title."""
+    return commands(section(OPERATIONS, title))
 
 
 def test_the_token_is_asked_for(clone: Path, small_data: Path) -> None:
@@ -258,13 +256,11 @@ def test_the_token_is_asked_for(clone: Path, small_data: Path) -> None:
         project.run("docker compose config")
 
 
-def test_the_readme_on_docker(clone: Path, small_data: Path) -> None:
+def test_the_page_on_operations(clone: Path, small_data: Path) -> None:
     """Its commands in their order. Retraining takes minutes: `python -m benchmarks docker` has it."""
     project = Project(clone, small_data)
-    commands = part("Docker")
-    assert set(commands) <= set(COMMANDS)
     try:
-        for command in commands:
+        for command in part("Docker Compose") + part("One container"):
             if "/retrain" in command or "/jobs/" in command:
                 continue
             if command.startswith("docker ") and "compose" not in command:  # the container of its own
@@ -330,7 +326,7 @@ def test_the_profile_postgres(clone: Path, small_data: Path, tmp_path: Path) -> 
         overrides.append(tmp_path / "override.yml")
         overrides[0].write_text(f"services: {{postgres: {{image: {POSTGRES}}}}}\n")
     project = Project(clone, small_data, *overrides)
-    settings = re.findall(r"^```ini\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0]
+    (settings,) = blocks(OPERATIONS, "ini")
     (clone / ".env").write_text(f"DIGITS_ADMIN_TOKEN={TOKEN}\n{settings}")
     try:
         project.run("docker compose up --detach")

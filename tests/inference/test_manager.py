@@ -45,7 +45,7 @@ class Counts:
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that no test waits long for it."""
-    monkeypatch.setattr(manager, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(manager, "POLL_SECONDS", 0.02)
 
 
 @pytest.fixture

@@ -86,13 +86,11 @@ def test_the_archive_is_what_training_reads(feedback: Feedback, tmp_path: Path) 
     read = load(path)
     held_back = [found for found in kept if found.held_back]
     learned = [found for found in kept if not found.held_back]
-    assert (len(read.train), len(read.held_back)) == (len(learned), len(held_back))
-    both = zip((*learned, *held_back), (*read.train.images, *read.held_back.images), strict=True)
+    assert (len(read.train), len(read.held_out)) == (len(learned), len(held_back))
+    both = zip((*learned, *held_back), (*read.train.images, *read.held_out.images), strict=True)
     for found, image in both:
         np.testing.assert_array_equal(found.example.seen, image)
-    labels = dict(
-        zip([f.id for f in (*learned, *held_back)], (*read.train.labels, *read.held_back.labels), strict=True)
-    )
+    labels = dict(zip([f.id for f in (*learned, *held_back)], (*read.train.labels, *read.held_out.labels), strict=True))
     assert labels[kept[0].id] == 9
     assert labels[kept[1].id] == 1
     with zipfile.ZipFile(path) as archive:

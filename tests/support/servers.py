@@ -141,7 +141,7 @@ def servers_in(folder: Path) -> Iterator[Start]:
             return is_ready(client, server.url)
 
         with httpx.Client() as client:  # to make one takes as long as many looks
-            wait_for(ready, f"a server that is ready: {' '.join(arguments)}")
+            wait_for(ready, f"a server that is ready: {' '.join(arguments)}", 2 * TIMEOUT_SECONDS)
         return server
 
     try:

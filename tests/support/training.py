@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TextIO
 from unittest import mock
 
-from tests.conftest import ROOT
-from tests.samples import encode
+from tests.support.images import encode
+from tests.support.paths import ROOT
 from training.__main__ import main
 from training.data import Split
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.registry import store
 from app.registry.manifest import FORMAT
-from tests.samples import write_idx
+from tests.support.images import write_idx
 from tests.support.training import command, environment, run, run_here
 from training import data
 

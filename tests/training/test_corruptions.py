@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from app.registry.manifest import Metrics
-from tests.conftest import SHIPPED
-from tests.samples import handwritten
+from tests.support.images import handwritten
 from tests.support.training import rows
+from tests.support.versions import SHIPPED
 from training.corruptions import CORRUPTIONS, corrupt, table
 from training.data import Digits, Split
 from training.evaluate import Service, serving

@@ -14,9 +14,9 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from app.registry import store
 from app.registry.manifest import Manifest
-from tests.conftest import SHIPPED
-from tests.samples import handwritten, write_idx
+from tests.support.images import handwritten, write_idx
 from tests.support.training import rows, run_here
+from tests.support.versions import SHIPPED
 from training import candidate
 from training.data import Split
 from training.evaluate import Evaluation, Service, listens, png

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.samples import encode
+from tests.support.images import encode
 from tests.support.training import write_archive
 from training import feedback
 from training.data import Split

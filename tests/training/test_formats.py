@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from app.registry import store
-from tests.conftest import SHIPPED
-from tests.samples import handwritten
+from tests.support.images import handwritten
 from tests.support.training import run_here
+from tests.support.versions import SHIPPED
 from training import formats
 from training.commands.other import FORMATS
 from training.errors import TrainingError

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import SHIPPED
-from tests.samples import draw, handwritten
+from tests.support.images import draw, handwritten
 from tests.support.training import rows, run_here
+from tests.support.versions import SHIPPED
 from training.contact_sheet import seen, sheet
 from training.errors import TrainingError
 from training.image_folder import Answer, Picture, auroc, find, tables

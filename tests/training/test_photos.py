@@ -10,9 +10,9 @@ from app.inference.engine import Graph
 from app.inference.ensemble import Cascade, load_cascade
 from app.registry import store
 from app.vision.pipeline import preprocess
-from tests.conftest import SHIPPED
-from tests.samples import handwritten
+from tests.support.images import handwritten
 from tests.support.training import rows
+from tests.support.versions import SHIPPED
 from training.data import Split
 from training.image_folder import Answer
 from training.synthetic.photos import SCENES, make, report, some

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.samples import handwritten
+from tests.support.images import handwritten
 from training import plots
 from training.data import Split
 from training.evaluate import Evaluation

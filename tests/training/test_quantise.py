@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.registry import store
-from tests.conftest import SHIPPED
+from tests.support.versions import SHIPPED
 from training.quantise import quantise_to_int8, run
 from training.synthetic import digits
 

@@ -12,8 +12,8 @@ import pytest
 from app.inference.engine import Graph
 from app.inference.ensemble import load_cascade
 from app.registry import store
-from tests.conftest import SHIPPED
 from tests.support.training import run_here
+from tests.support.versions import SHIPPED
 from training import data, recipes
 from training.errors import TrainingError
 from training.export import import_keras

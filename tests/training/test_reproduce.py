@@ -15,7 +15,7 @@ from PIL import Image
 from app.inference.engine import Graph
 from app.inference.ensemble import load_cascade
 from app.registry import store
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.training import rows, run_here
 from training import candidate, data, reproduce
 from training.articles import ARTICLES

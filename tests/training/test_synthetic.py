@@ -8,7 +8,7 @@ import pytest
 from app.inference.engine import Graph
 from app.inference.ensemble import Cascade, load_cascade
 from app.registry import store
-from tests.conftest import SHIPPED
+from tests.support.versions import SHIPPED
 from training.data import Split
 from training.synthetic import digits, ood, ood_evaluation, shapes
 

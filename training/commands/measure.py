@@ -54,6 +54,15 @@ def evaluate(options: argparse.Namespace) -> None:
             print(f"\n{photos.report(some, seen)}")
 
 
+def model_card(options: argparse.Namespace) -> None:
+    """Measure a version on all kinds of images, and write the tables of the model card's page."""
+    from training import model_card as card
+
+    version = store.verify(options.models / str(options.version))
+    card.write(options.output, card.measure(version, load_data(options).test, options.pictures))
+    print(f"written: {options.output}")
+
+
 def _print_figures(version: int, split: str, metrics: Metrics, images: Split, manifest: Manifest) -> None:
     print(
         f"version {version} on {split}: {metrics.correct:,} of {metrics.images:,} correct, "

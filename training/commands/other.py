@@ -54,13 +54,14 @@ def export(options: argparse.Namespace) -> None:
     network = exporting.import_keras(options.source, options.pixels)
     staged = Path("runs") / f"export-{options.source.stem}"
     exporting.renew(staged)
-    try:
-        digits: Digits | None = load_data(options)
-    except TrainingError as error:
-        if names_data(options):
-            raise
-        print(f"not measured: {error}", file=sys.stderr)
-        digits = None
+    digits: Digits | None = None
+    if not options.unmeasured:
+        try:
+            digits = load_data(options)
+        except TrainingError as error:
+            if names_data(options):
+                raise
+            print(f"not measured: {error}", file=sys.stderr)
     exporting.stage(network, staged, data={"test": digits.test.digest()} if digits else {})
     if digits:
         candidate.measure(staged, {"test": digits.test})

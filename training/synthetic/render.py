@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from app.vision.normalise import normalise
+from app.vision.normalise import normalise as normalise  # the other makers have it from here
 from training.synthetic.pixels import SIDE, Floats, Image28, Random, cloud, gradient, to_uint8
-
-__all__ = ["Hand", "draw_stroke", "filled", "handwriting", "normalise", "placed", "random_hand", "slope", "spline"]
 
 # Pixels: the canvas's side, and the skeleton's side on it. Slanted and thick strokes need the room around. At least
 # four pixels of the canvas make one of 28x28, which gives smooth edges.
