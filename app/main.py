@@ -56,7 +56,8 @@ DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten 
 
     curl -F file=@seven.png http://127.0.0.1:8000/predict
 
-Errors are `application/problem+json`; their `detail` explains what to do."""
+Errors are `application/problem+json`; their `detail` explains what to do. Below `/v1` and `/v2` they are
+`{"error": "…"}`, as clients of TensorFlow Serving and of the Open Inference Protocol expect."""
 
 # Exit status of a server process that cannot start. uvicorn's supervisor does not restart a process with this status.
 STARTUP_FAILURE = 3

@@ -141,7 +141,7 @@ def test_errors(client: httpclient.InferenceServerClient, images: Images, pictur
     with pytest.raises(InferenceServerException, match="version 7 is not loaded") as failed:
         client.infer("digits", [tensor(images, "UINT8")], model_version="7")
     assert failed.value.status() == "404"
-    with pytest.raises(InferenceServerException, match="there is nothing at"):
+    with pytest.raises(InferenceServerException, match="there is no such path"):
         client.get_log_settings()
 
 
