@@ -1,4 +1,4 @@
-"""Compressed bodies, RFC 9110 (8.4.1): gzip, and deflate, which is zlib's format."""
+"""Compresses and decompresses bodies, RFC 9110 (8.4.1): gzip, and deflate, which is zlib's format."""
 
 import gzip
 import zlib
@@ -8,27 +8,27 @@ from app.errors import BodyTooLarge, MalformedBody
 # Content codings that can be taken and given, the preferred one first.
 CODINGS = ("gzip", "deflate")
 
-# What is smaller is sent as it is: it fits into one packet, and compressing would take longer than sending.
+# Smaller replies fit into one packet and are not compressed.
 MIN_COMPRESSED_BYTES = 1400
 
-_LEVEL = 1  # numbers hardly get smaller with more
+_LEVEL = 1  # higher levels hardly make probabilities smaller
 
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32  # zlib looks at the header
 _RAW_DEFLATE = -zlib.MAX_WBITS  # without a header, as some clients send what they call deflate
 
 
 def decompress(body: bytes, coding: str, limit: int, advice: str = "send fewer or smaller images") -> bytes:
-    """Decompress a body, and no more of it than may be.
+    """Decompress a body, but no more than ``limit`` bytes of it.
 
     Args:
-        body: As it came.
+        body: The compressed body.
         coding: One of CODINGS.
         limit: Most bytes of the result.
-        advice: What the error says where there are more.
+        advice: What the text of ``BodyTooLarge`` tells the user to do.
 
     Raises:
-        BodyTooLarge: There are more.
-        MalformedBody: It is not compressed in this way, or cut short.
+        BodyTooLarge: The result has more bytes.
+        MalformedBody: The body is not compressed in this way, or cut short.
     """
     raw = coding == "deflate" and not _has_zlib_header(body)
     decompressor = zlib.decompressobj(_RAW_DEFLATE if raw else _GZIP_OR_ZLIB)
@@ -46,7 +46,7 @@ def decompress(body: bytes, coding: str, limit: int, advice: str = "send fewer o
 
 
 def _has_zlib_header(body: bytes) -> bool:
-    """Whether deflate data begins as RFC 1950, 2.2 says: with method 8, and bytes that 31 divides."""
+    """Return whether deflate data begins as RFC 1950, 2.2 says: with method 8, and a multiple of 31."""
     return len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
 
 
@@ -56,7 +56,7 @@ def compress(body: bytes, coding: str) -> bytes:
 
 
 def accepted_coding(accept_encoding: str) -> str | None:
-    """The coding that a reply should have by a request's Accept-Encoding, RFC 9110 (12.5.3); None for none."""
+    """Choose the coding of a reply by Accept-Encoding, RFC 9110 (12.5.3); None for an uncompressed one."""
     if not accept_encoding:
         return None
     weights = {}

@@ -1,4 +1,4 @@
-"""The one way from uploads to answers, whatever the protocol: read the pictures, run the network, decide."""
+"""The way from pictures to answers for protocols in which one picture that cannot be read fails the call."""
 
 import numpy as np
 from starlette.requests import Request
@@ -17,19 +17,19 @@ from app.vision.image_ops import UInt8Image
 async def predict_many(
     request: Request, services: Services, model: LoadedModel, uploads: list[Upload | DigitsError] | UInt8Image
 ) -> tuple[Probabilities, list[RejectionReason | None]]:
-    """Read pictures and run the network, where one picture that cannot be read fails the call.
+    """Preprocess pictures, run the network and decide which answers are accepted.
 
     Args:
-        request: Listened to where what others asked for comes first.
-        services: With the threads and the limits.
-        model: The version that answers.
-        uploads: At least one.
+        request: The request; if its client disconnects, work that waits is not done.
+        services: The services of the app.
+        model: The version to use.
+        uploads: At least one picture; or images, uint8 (n, 28, 28).
 
     Returns:
-        The probabilities, float32 (n, 10), and a reason for each picture, None where its answer is accepted.
+        The probabilities, float32 (n, 10), and for each picture why its answer is rejected, or None.
 
     Raises:
-        ImageError: A picture cannot be read; the text says which one, where there are several.
+        ImageError: A picture cannot be read; if there are several, the text says which one.
         Overloaded, TooLate, ClientDisconnect: See ``run_network``.
     """
     if len(uploads) == 1:

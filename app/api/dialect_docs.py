@@ -1,4 +1,4 @@
-"""What the documentation page shows of the client dialects: bodies that can be sent as they stand, and the replies."""
+"""Describes the calls of the client dialects for OpenAPI: bodies that can be sent as they stand, and replies."""
 
 from typing import Any
 
@@ -36,9 +36,9 @@ def _failures(*statuses: int) -> Responses:
     return found
 
 
-def _reply(description: str, example: Any, *statuses: int, required: tuple[str, ...] = ()) -> Responses:
-    """A JSON object, with all keys of the example but those that are not ``required``, and the failures."""
-    keys = {"required": list(required or example)} if isinstance(example, dict) else {}
+def _reply(description: str, example: Any, *statuses: int) -> Responses:
+    """Describe a JSON reply by an example, all of whose keys are required, and the failures of these statuses."""
+    keys = {"required": list(example)} if isinstance(example, dict) else {}
     schema = {"type": "object" if isinstance(example, dict) else "array", **keys}
     return {200: {"description": description, "content": _json(schema, example)}} | _failures(400, *statuses)
 

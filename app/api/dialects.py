@@ -1,4 +1,4 @@
-"""What both client dialects do with requests and replies: compression, and bodies whose type is not asked for."""
+"""Reads requests and writes replies for both client dialects: compressed if wanted, with any Content-Type."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ INLINE_REPLY_BYTES = 8192
 
 
 class _NameConvertor(Convertor[str]):
-    """A piece of a path without a colon: what follows one is a verb, as in ``/v1/models/digits:predict``."""
+    """Matches a part of a path up to a colon, after which there is a verb: ``/v1/models/digits:predict``."""
 
     regex = "[^/:]+"
 
@@ -37,20 +37,20 @@ register_url_convertor("name", _NameConvertor())
 
 
 class CallRoute(Route):
-    """A route of Starlette's that metrics can name, as those of FastAPI."""
+    """A Starlette route that tells the metrics its path pattern, as FastAPI's routes do."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Leave itself in the scope of a request that it takes."""
+        """Match a request, and add the route to its scope."""
         match, child_scope = super().matches(scope)
         return match, child_scope if match is Match.NONE else {**child_scope, "route": self}
 
 
 async def read_message(request: Request, services: Services, parse: Callable[[bytes], T]) -> T:
-    """What a body says, which may be compressed; its Content-Type does not matter.
+    """Read, decompress and parse a body. Its Content-Type does not matter.
 
     Raises:
-        BodyTooLarge, UnsupportedEncoding, Overloaded, Stalled, ClientDisconnect: See ``BodyReader``.
-        MalformedBody: It cannot be decompressed, or ``parse`` does not understand it.
+        BodyTooLarge, UnsupportedEncoding, Overloaded, Stalled, ClientDisconnect: See ``BodyReader.read``.
+        MalformedBody: The body cannot be decompressed, or ``parse`` raised it.
     """
     limit = services.settings.max_body
     body = await services.bodies.read(request, limit, codings=CODINGS)
@@ -64,7 +64,7 @@ async def read_message(request: Request, services: Services, parse: Callable[[by
 async def respond(
     request: Request, services: Services, body: bytes, media_type: str = JSON, headers: dict[str, str] | None = None
 ) -> Response:
-    """The reply, compressed if its client takes that and it is worth it."""
+    """Build the reply, compressed if it is large and its client accepts that."""
     headers = headers or {}
     if len(body) >= MIN_COMPRESSED_BYTES and (coding := accepted_coding(request.headers.get("accept-encoding", ""))):
         if len(body) <= INLINE_REPLY_BYTES:
@@ -77,5 +77,5 @@ async def respond(
 
 
 def json_reply(content: Any) -> Response:
-    """A short reply."""
+    """Build a short JSON reply."""
     return Response(to_json(content), media_type=JSON)

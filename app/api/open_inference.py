@@ -1,6 +1,6 @@
-"""The Open Inference Protocol v2 over HTTP, as clients of KServe, Triton, MLServer and OpenVINO Model Server speak it.
+"""The routes of the Open Inference Protocol v2, for clients of KServe, Triton, MLServer and OpenVINO Model Server.
 
-A thin translator: ``open_inference_messages`` has the wire format, ``dataplane`` the way to an answer.
+``open_inference_messages`` has the wire format, ``dataplane`` computes the answers.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "mo
 
 MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 
-# Of metadata: a grey picture as an array with a channel, which image clients expect. Others are taken as well.
+# In metadata, where image clients expect a channel. Other shapes are accepted, too.
 INPUT_SHAPE = [28, 28, 1]
 OUTPUT_SHAPE = [10]
 PLATFORM = "openvino"
@@ -40,7 +40,11 @@ MAX_REPOSITORY_BODY_BYTES = 64 * 2**10
 
 
 def served_model(request: Request) -> LoadedModel:
-    """The version that serves, where the path names it or none. Raises VersionNotFound."""
+    """Return the version that serves, if the path names it or no version.
+
+    Raises:
+        VersionNotFound: The path names another model or version.
+    """
     model = model_of(request)
     name, version = request.path_params["model"], request.path_params.get("version")
     if name != model.manifest.name:
@@ -54,9 +58,9 @@ def served_model(request: Request) -> LoadedModel:
 
 
 async def infer(request: Request) -> Response:
-    """Send images as numbers or as pictures' files.
+    """Reads the digit on each image.
 
-    The input `image` is `UINT8` from 0 (background) to 255 (foreground), or `FP32` from 0 to 1, which is multiplied by
+    Send images as numbers or as picture files. The input `image` is `UINT8` from 0 (background) to 255 (foreground), or `FP32` from 0 to 1, which is multiplied by
     255 and rounded; of shape `[n, 28, 28]`, `[n, 28, 28, 1]`, `[n, 1, 28, 28]` or `[n, 784]`. As `BYTES` of shape `[n]`
     it is n picture files; in JSON they are in base64. Numbers and files may follow the JSON as binary tensors.
 
@@ -64,7 +68,7 @@ async def infer(request: Request) -> Response:
     answer is accepted, come where `outputs` names them.
     """
     services, model = services_of(request.app), served_model(request)
-    model.batcher.admit()  # what is refused should cost little
+    model.batcher.admit()  # before the body is read, so that a refusal costs little
     header_length, max_batch = request.headers.get(HEADER_LENGTH), services.settings.max_batch
 
     def parse(body: bytes) -> InferRequest:
@@ -83,7 +87,7 @@ router = APIRouter(tags=["Open Inference Protocol v2"], default_response_class=R
 
 @router.get("/v2", summary="What this server is", responses=dialect_docs.SERVER)
 async def server() -> Response:
-    """The server's name and version, and the extensions of the protocol that it has."""
+    """Names the server, its version and the extensions of the protocol that it has."""
     return json_reply({"name": "digits", "version": version_of("digits"), "extensions": EXTENSIONS})
 
 
@@ -107,13 +111,14 @@ def _refuse_when_stopping(services: ServicesDep) -> None:
 
 @router.get("/v2/models/stats", summary="Statistics of all models", responses=dialect_docs.STATISTICS)
 async def all_statistics(request: Request) -> Response:
-    """As of the one model."""
+    """Counts the calls of all models, of which there is one."""
     return await _statistics(request, model_of(request))
 
 
 async def metadata(request: Request) -> Response:
-    """The input and the output as a client finds them. `infer` takes more, and has more outputs, than is listed here:
-    image clients expect one of each.
+    """Lists the input and the output.
+
+    `infer` takes more forms of images, and has more outputs, than are listed: image clients expect one of each.
     """
     manifest = served_model(request).manifest
     return json_reply(
@@ -135,7 +140,7 @@ async def model_ready(request: Request, services: ServicesDep) -> Response:
 
 
 async def config(request: Request, services: ServicesDep) -> Response:
-    """The model's configuration as Triton has it, as far as clients read it."""
+    """Describes the model as Triton's configuration does, as far as clients read it."""
     manifest = served_model(request).manifest
     return json_reply(
         {
@@ -154,8 +159,9 @@ async def config(request: Request, services: ServicesDep) -> Response:
 
 
 async def statistics(request: Request) -> Response:
-    """Counted since the service started, over all its processes, protocols and versions. `inference_count` is in
-    images, `execution_count` in runs of the network. What is not measured is 0.
+    """Counts calls since the service started, in all its processes, protocols and versions.
+
+    `inference_count` is in images, `execution_count` in runs of the network. What is not measured is 0.
     """
     return await _statistics(request, served_model(request))
 
@@ -210,7 +216,7 @@ for _path, _parameters in zip(MODEL_PATHS, (dialect_docs.MODEL, dialect_docs.MOD
     responses=dialect_docs.INDEX,
 )
 async def index(request: Request, services: ServicesDep) -> Response:
-    """All versions on disk; with `{"ready": true}` only the one that serves. The body may be empty."""
+    """Lists all versions on disk, or with `{"ready": true}` the one that serves. The body may be empty."""
     body = await services.bodies.read(request, MAX_REPOSITORY_BODY_BYTES, "an index takes less")
     only_ready = parse_json(body).get("ready") if body else False
     if only_ready not in (None, True, False):
@@ -239,8 +245,10 @@ async def index(request: Request, services: ServicesDep) -> Response:
     dependencies=[ADMIN],
 )
 async def load(request: Request, services: ServicesDep) -> Response:
-    """Activates the version that the parameter `config` names as Triton's configuration does, in its `version_policy`;
-    without it, loads the version that CURRENT names once more.
+    """Activates a version.
+
+    The parameter `config` names it as Triton's configuration does, in its `version_policy`. Without it the version that
+    CURRENT names is loaded once more.
     """
     serving = served_model(request).manifest
     body = await services.bodies.read(request, MAX_REPOSITORY_BODY_BYTES, "a configuration takes less")
@@ -253,7 +261,11 @@ async def load(request: Request, services: ServicesDep) -> Response:
 
 
 def _named_version(body: bytes) -> int | None:
-    """The version that a load asks for, ``{"parameters": {"config": "<JSON>"}}``. Raises MalformedBody."""
+    """Parse the version that a load asks for: ``{"parameters": {"config": "<JSON>"}}``.
+
+    Raises:
+        MalformedBody: The configuration does not name one version.
+    """
     advice = 'name one version as {"version_policy": {"specific": {"versions": [2]}}}'
     parameters = parse_json(body).get("parameters") if body else None
     if not parameters:
@@ -277,10 +289,10 @@ def _named_version(body: bytes) -> int | None:
     dependencies=[ADMIN],
 )
 async def unload(request: Request) -> Response:
-    """There is one model, and a service without it could not answer; another version takes its place by `load`."""
+    """Refuses: there is one model, and the service could not answer without it. `load` replaces its version."""
     name = served_model(request).manifest.name
     raise MalformedBody(f"'{name}' is the only model and stays loaded; load another version of it in its place")
 
 
-# Starlette's, as those of ``predictions``.
+# Starlette routes, as in ``predictions``.
 routes = [CallRoute(f"{path}/infer", infer, methods=["POST"]) for path in MODEL_PATHS]

@@ -1,4 +1,4 @@
-"""The messages of the Open Inference Protocol v2 over HTTP: JSON, with binary tensors after it. Pure functions.
+"""Parses and writes messages of the Open Inference Protocol v2 over HTTP: JSON, with binary tensors after it.
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol describes the JSON, and
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md the binary tensors.
@@ -38,10 +38,11 @@ _LENGTH = struct.Struct("<I")  # before each element of a BYTES tensor
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """One output that the reply is to have.
+    """An output that the reply must have.
 
     Attributes:
-        classes: How many classes are asked for in place of the values; 0 for the values.
+        name: A key of OUTPUTS.
+        classes: Number of most probable classes to reply with instead of the values; 0 for the values.
         binary: Whether its values follow the JSON.
     """
 
@@ -52,7 +53,13 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What is asked: images, uint8 (n, 28, 28), or pictures' files, and what the reply is to have."""
+    """A parsed request.
+
+    Attributes:
+        images: uint8 (n, 28, 28), or picture files.
+        outputs: The outputs of the reply, in order.
+        id: The client's id of the request, for the reply.
+    """
 
     images: UInt8Image | list[Upload | DigitsError]
     outputs: tuple[RequestedOutput, ...]
@@ -60,16 +67,16 @@ class InferRequest:
 
 
 def parse_infer(body: bytes, header_length: str | None, max_batch: int) -> InferRequest:
-    """Read the body of a call.
+    """Parse the body of a request.
 
     Args:
-        body: JSON and the binary tensors after it.
-        header_length: The Inference-Header-Content-Length of the request, the bytes of the JSON; None where it has
-            none, and all is JSON. "0" says that all is the binary tensor of one image.
+        body: JSON, with binary tensors after it.
+        header_length: The header Inference-Header-Content-Length, the number of bytes of the JSON. None if there is
+            none: then the body is JSON. "0": the body is the binary tensor, or the picture file, of one image.
         max_batch: Most images.
 
     Raises:
-        MalformedBody: It cannot be understood; the text says what was expected.
+        MalformedBody: The body is not as expected; the text names what is wrong.
         BatchTooLarge: There are more images.
     """
     json_size = len(body) if header_length is None else _header_length(header_length, len(body))
@@ -100,7 +107,7 @@ def _header_length(text: str, body_size: int) -> int:
 def _images(
     inputs: Any, body: bytes, json_size: int, has_header_length: bool, max_batch: int
 ) -> UInt8Image | list[Upload | DigitsError]:
-    """The images of the one input."""
+    """Parse the one input."""
     if not isinstance(inputs, list) or len(inputs) != 1:
         found = f"{len(inputs)} inputs" if isinstance(inputs, list) else "no list of inputs"
         raise MalformedBody(f"the request has {found}; expected one, {INPUT!r}")
@@ -147,7 +154,7 @@ def _shape(shape: Any, what: str, datatype: str, max_batch: int) -> list[int]:
 
 
 def _binary(size: Any, body: bytes, json_size: int, has_header_length: bool, what: str) -> bytes | None:
-    """The bytes of the input after the JSON; None where it has none there."""
+    """Return the bytes after the JSON, or None if the input has no binary data."""
     rest = len(body) - json_size
     if size is None:
         if rest:
@@ -166,7 +173,7 @@ def _binary(size: Any, body: bytes, json_size: int, has_header_length: bool, wha
 
 
 def _json_numbers(data: Any, shape: list[int], datatype: str, what: str) -> NDArray[Any]:
-    """The numbers of 'data', nested in any way or flat; their order is what counts."""
+    """Convert 'data', nested in any way or flat, to an array of as many numbers as the shape has."""
     values = numbers(data, f"data of {what}")
     if values.size != math.prod(shape):
         raise MalformedBody(f"data of {what} has {values.size:,} numbers; expected {math.prod(shape):,}")
@@ -176,7 +183,7 @@ def _json_numbers(data: Any, shape: list[int], datatype: str, what: str) -> NDAr
 
 
 def _pictures(data: Any, content: bytes | None, count: int, what: str) -> list[Upload | DigitsError]:
-    """The files of a BYTES tensor."""
+    """Parse the picture files of a BYTES tensor: binary content, or base64 in 'data'."""
     if content is not None:
         return [File(element) for element in split_bytes(content, count, what)]
     if not isinstance(data, list):
@@ -188,7 +195,7 @@ def _pictures(data: Any, content: bytes | None, count: int, what: str) -> list[U
 
 
 def split_bytes(content: bytes, count: int, what: str) -> list[bytes]:
-    """The elements of a binary BYTES tensor: each a uint32, little-endian, and as many bytes.
+    """Split a binary BYTES tensor into its elements: each a little-endian uint32 with its length, then its bytes.
 
     Raises:
         MalformedBody: There are not ``count`` of them, or bytes are left or missing.
@@ -261,17 +268,17 @@ def write_infer(
     rows: Probabilities,
     reasons: Sequence[RejectionReason | None],
 ) -> tuple[bytes, int | None]:
-    """Write the reply.
+    """Write the body of a reply.
 
     Args:
-        request: What it answers.
-        name: Of the model.
-        version: Of the model.
-        rows: The probabilities, float32 (n, 10).
-        reasons: Why each picture is rejected; None where it is not.
+        request: The request.
+        name: Name of the model.
+        version: Version of the model.
+        rows: float32 (n, 10), the probabilities.
+        reasons: For each picture why its answer is rejected, or None.
 
     Returns:
-        The body, and the length of its JSON; None where all of it is JSON.
+        The body, and the number of bytes of its JSON, or None if all of it is JSON.
     """
     outputs, tensors = [], list[bytes]()
     for output in request.outputs:
@@ -296,7 +303,7 @@ def write_infer(
 def _values(
     output: RequestedOutput, rows: Probabilities, reasons: Sequence[RejectionReason | None]
 ) -> tuple[str, NDArray[Any]]:
-    """The datatype of an output, and its values; those of BYTES are Python's bytes."""
+    """Return the datatype and the values of an output. BYTES are an object array of Python's bytes."""
     if output.classes:
         return "BYTES", _classes(rows, output.classes)
     values: NDArray[Any]
@@ -315,7 +322,7 @@ def _values(
 
 
 def _classes(rows: Probabilities, count: int) -> NDArray[Any]:
-    """The most probable digits of each image as ``probability:index:label``: (n, count)."""
+    """Return the most probable digits of each image as ``probability:index:label``: (n, count)."""
     best = np.argsort(-rows, axis=1, kind="stable")[:, :count].tolist()
     texts = [
         [f"{row[digit]:f}:{digit}:{digit}".encode() for digit in digits] for row, digits in zip(rows, best, strict=True)
@@ -324,7 +331,7 @@ def _classes(rows: Probabilities, count: int) -> NDArray[Any]:
 
 
 def _to_bytes(datatype: str, values: NDArray[Any]) -> bytes:
-    """Little-endian, row-major."""
+    """Return the binary tensor: little-endian, row-major."""
     if datatype == "BYTES":
         return b"".join(_LENGTH.pack(len(element)) + element for element in values.ravel())
     return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()

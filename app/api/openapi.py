@@ -46,7 +46,7 @@ def _predictions() -> APIRouter:
 
 
 def _dialects() -> APIRouter:
-    """The same of the calls of the client dialects that predict."""
+    """Return the Starlette routes of the client dialects as FastAPI routes, likewise."""
     router = APIRouter(default_response_class=Response)
     for path, request in zip(open_inference.MODEL_PATHS, dialect_docs.INFER_REQUESTS, strict=True):
         router.add_api_route(

@@ -107,10 +107,11 @@ def response(
     path: str, problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None
 ) -> Response:
     """Build the reply for a problem, in the shape that clients of the path expect."""
+    detail = detail.encode("utf-8", "backslashreplace").decode()  # JSON can name lone surrogates, UTF-8 has none
     if is_dialect(path):
-        # Other servers of these protocols answer 400 to input that is not valid. UTF-8 has no lone surrogates.
+        # Other servers of these protocols answer 400 to input that is not valid.
         status = 400 if problem.status == 422 else problem.status
-        body = orjson.dumps({"error": detail.encode("utf-8", "backslashreplace").decode()})
+        body = orjson.dumps({"error": detail})
         return Response(body, status, headers=headers, media_type="application/json")
     body = orjson.dumps(problem.body(detail, request_id))
     return Response(body, problem.status, headers=headers, media_type=MEDIA_TYPE)

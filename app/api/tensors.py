@@ -1,4 +1,4 @@
-"""What both client dialects share: JSON with NaN, arrays of numbers as images, pictures in base64. Pure functions."""
+"""Parses what both client dialects have in common: JSON with NaN, arrays of numbers, pictures in base64."""
 
 import base64
 import binascii
@@ -25,12 +25,16 @@ SHAPES_TEXT = f"[{SIDE}, {SIDE}], [{SIDE}, {SIDE}, 1], [1, {SIDE}, {SIDE}] or [{
 
 MAX_DIMENSIONS = 4  # of an array of images
 
-# Arithmetic takes values that should run from 0 to 1 a little out of that.
+# Arithmetic on values from 0 to 1 may exceed that range by this much.
 ROUNDING_ERROR = 1e-5
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body, in which NaN and Infinity may stand for numbers. Raises MalformedBody."""
+    """Parse the JSON object of a body. NaN and Infinity are allowed.
+
+    Raises:
+        MalformedBody: The body is not a JSON object.
+    """
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
         value = orjson.loads(body)
@@ -45,16 +49,16 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def numbers(value: Any, what: str) -> NDArray[Any]:
-    """Nested lists of JSON numbers as an array: int64 where all are integers, else float64.
+    """Convert nested lists of JSON numbers to an array: int64 if all are integers, else float64.
 
     Args:
-        value: As JSON has it.
-        what: Names it in errors.
+        value: The parsed JSON.
+        what: Its name for error messages.
 
     Raises:
         MalformedBody: The lists differ in length or depth, or something in them is no number.
     """
-    # numpy alone would take strings and truth values for numbers, and memory for the longest string in each place.
+    # numpy would convert strings and booleans, and allocate the length of the longest string for every element.
     shape, items = list[int](), [value]
     while (types := set(map(type, items))) == {list} and len(shape) <= MAX_DIMENSIONS:
         if len(set(map(len, items))) > 1:
@@ -70,11 +74,11 @@ def numbers(value: Any, what: str) -> NDArray[Any]:
 
 
 def from_levels(values: NDArray[Any], what: str) -> UInt8Image:
-    """Images of integers from 0 (background) to 255 (foreground).
+    """Convert integers from 0 (background) to 255 (foreground) to images.
 
     Args:
-        values: Of any integer type; of one or more images, in any of their shapes.
-        what: Names them in errors.
+        values: One or more images of any integer type, in any of their shapes.
+        what: Their name for error messages.
 
     Returns:
         uint8 (n, 28, 28).
@@ -94,13 +98,13 @@ def from_levels(values: NDArray[Any], what: str) -> UInt8Image:
 
 
 def from_fractions(values: NDArray[Any], what: str) -> UInt8Image:
-    """Images of numbers from 0 (background) to 1 (foreground): times 255, rounded to the integers the network reads.
+    """Convert numbers from 0 (background) to 1 (foreground) to images.
 
-    What was an integer divided by 255 becomes that integer again.
+    They are multiplied by 255 and rounded, as the network reads integers: n / 255 becomes n again.
 
     Args:
-        values: Of any number type; of one or more images, in any of their shapes.
-        what: Names them in errors.
+        values: One or more images of any number type, in any of their shapes.
+        what: Their name for error messages.
 
     Returns:
         uint8 (n, 28, 28).
@@ -118,12 +122,16 @@ def from_fractions(values: NDArray[Any], what: str) -> UInt8Image:
 
 
 def is_image_shape(shape: Sequence[int]) -> bool:
-    """Whether an array of this shape is one image."""
+    """Return whether an array of this shape is one image."""
     return tuple(shape) in SHAPES
 
 
 def from_base64(text: Any, what: str) -> File:
-    """A picture's file in base64. Raises MalformedBody."""
+    """Decode a picture file in base64.
+
+    Raises:
+        MalformedBody: The value is not a string in base64.
+    """
     if not isinstance(text, str):
         raise MalformedBody(f"{what} must be a string with a picture in base64")
     try:

@@ -1,6 +1,6 @@
-"""TensorFlow Serving's REST API v1, with what KServe's v1 adds to it.
+"""The routes of TensorFlow Serving's REST API v1, with what KServe's v1 adds to it.
 
-A thin translator: ``tf_serving_messages`` has the wire format, ``dataplane`` the way to an answer.
+``tf_serving_messages`` has the wire format, ``dataplane`` computes the answers.
 """
 
 from fastapi import APIRouter, Request, Response
@@ -24,7 +24,7 @@ MODEL_PATHS = (
 
 
 def served_model(request: Request) -> LoadedModel | None:
-    """The version that serves, where the path means it; else None.
+    """Return the version that serves, or None if the path names another model, version or label.
 
     Raises:
         MalformedBody: The version is no integer.
@@ -42,7 +42,11 @@ def served_model(request: Request) -> LoadedModel | None:
 
 
 def _found_model(request: Request) -> LoadedModel:
-    """For calls about a model. Raises VersionNotFound, in TensorFlow Serving's words."""
+    """Return the version for a call about a model.
+
+    Raises:
+        VersionNotFound: It does not serve; the text has TensorFlow Serving's words.
+    """
     if model := served_model(request):
         return model
     name = request.path_params["model"]
@@ -54,7 +58,11 @@ def _found_model(request: Request) -> LoadedModel:
 
 
 def _servable(request: Request) -> LoadedModel:
-    """For calls of a model. Raises VersionNotFound, in TensorFlow Serving's words."""
+    """Return the version for a prediction.
+
+    Raises:
+        VersionNotFound: It does not serve; the text has TensorFlow Serving's words.
+    """
     if model := served_model(request):
         return model
     name = request.path_params["model"]
@@ -64,9 +72,9 @@ def _servable(request: Request) -> LoadedModel:
 
 
 async def predict(request: Request) -> Response:
-    """Send images in rows, `{"instances": […]}`, or in a column, `{"inputs": […]}`.
+    """Reads the digit on each image.
 
-    An image has the shape `[28, 28]`, `[28, 28, 1]`, `[1, 28, 28]` or `[784]`. Floats run from 0 (background) to 1
+    Send images in rows, `{"instances": […]}`, or in a column, `{"inputs": […]}`. An image has the shape `[28, 28]`, `[28, 28, 1]`, `[1, 28, 28]` or `[784]`. Floats run from 0 (background) to 1
     (foreground). An image whose numbers are all integers, of which one exceeds 1, runs from 0 to 255.
 
     The signature `serving_default` answers with the ten probabilities. `reading` answers with digit, confidence,
@@ -74,7 +82,7 @@ async def predict(request: Request) -> Response:
     `{"b64": "…"}`.
     """
     services, model = services_of(request.app), _servable(request)
-    model.batcher.admit()  # what is refused should cost little
+    model.batcher.admit()  # before the body is read, so that a refusal costs little
     max_batch = services.settings.max_batch
     message = await read_message(request, services, lambda body: parse_predict(body, max_batch))
     rows, reasons = await predict_many(request, services, model, message.images)
@@ -82,7 +90,7 @@ async def predict(request: Request) -> Response:
 
 
 async def refuse_classify(request: Request) -> Response:
-    """The model has no signature for this; `:predict` takes pictures."""
+    """Refuses: the model has no signature for this. Use `:predict`."""
     _servable(request)
     verb = request.scope["path"].rpartition(":")[2]
     raise MalformedBody(
@@ -95,13 +103,14 @@ router = APIRouter(tags=["TensorFlow Serving v1"], default_response_class=Respon
 
 @router.get("/v1/models", summary="All models", responses=dialect_docs.V1_MODELS)
 async def list_models(request: Request) -> Response:
-    """As KServe has it."""
+    """Lists the models' names, as KServe does."""
     return json_reply({"models": [model_of(request).manifest.name]})
 
 
 async def status(request: Request, services: ServicesDep) -> Response:
-    """The version that serves, as TensorFlow Serving tells it, and `ready`, as KServe does. 503 once the service was
-    told to stop.
+    """Names the version that serves.
+
+    The reply has the fields of TensorFlow Serving and of KServe. It is 503 once the service was told to stop.
     """
     manifest = _found_model(request).manifest
     if services.stopping.is_set():
@@ -115,7 +124,7 @@ async def status(request: Request, services: ServicesDep) -> Response:
 
 
 async def metadata(request: Request) -> Response:
-    """The signatures: inputs and outputs with their types and shapes."""
+    """Lists the signatures: inputs and outputs with their types and shapes."""
     manifest = _found_model(request).manifest
     return json_reply(
         {
@@ -139,7 +148,7 @@ for _path, _parameters in zip(MODEL_PATHS, dialect_docs.V1_PATHS, strict=True):
             responses=_responses,
         )
 
-# Starlette's, as those of ``predictions``.
+# Starlette routes, as in ``predictions``.
 routes = [
     CallRoute(f"{path}:{verb}", endpoint, methods=["POST"])
     for verb, endpoint in (("predict", predict), ("classify", refuse_classify), ("regress", refuse_classify))

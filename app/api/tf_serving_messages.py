@@ -1,4 +1,4 @@
-"""The messages of TensorFlow Serving's REST API v1: rows (``instances``) and columns (``inputs``). Pure functions.
+"""Parses and writes messages of TensorFlow Serving's REST API v1: rows (``instances``) and columns (``inputs``).
 
 https://www.tensorflow.org/tfx/serving/api_rest describes them.
 """
@@ -17,13 +17,13 @@ from app.inference.engine import Probabilities
 from app.inference.rejection import RejectionReason
 from app.vision.image_ops import UInt8Image
 
-# An input or an output: its TensorFlow type, and its shape; -1 stands for the images of a call.
+# TensorFlow type and shape of an input or output; -1 is the number of images.
 Tensor = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a call may give, and what it gets. A signature has one input."""
+    """The input and the outputs of a kind of call."""
 
     input: str
     input_tensor: Tensor
@@ -31,7 +31,7 @@ class Signature:
 
     @property
     def takes_pictures(self) -> bool:
-        """Whether its input is pictures' files, not numbers."""
+        """Whether the input is picture files instead of numbers."""
         return self.input_tensor[0] == "DT_STRING"
 
 
@@ -55,12 +55,12 @@ SIGNATURES = {
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What is asked.
+    """A parsed request.
 
     Attributes:
         signature: A key of SIGNATURES.
-        by_row: Whether the images came as ``instances``, so that the reply has an entry for each.
-        images: uint8 (n, 28, 28), or pictures' files.
+        by_row: Whether the images came as ``instances``; then the reply has an entry for each.
+        images: uint8 (n, 28, 28), or picture files.
     """
 
     signature: str
@@ -69,11 +69,15 @@ class PredictRequest:
 
 
 def parse_predict(body: bytes, max_batch: int) -> PredictRequest:
-    """Read the body of a call.
+    """Parse the body of a request.
+
+    Args:
+        body: JSON.
+        max_batch: Most images.
 
     Raises:
-        MalformedBody: It cannot be understood; the text says what was expected.
-        BatchTooLarge: There are more than ``max_batch`` images.
+        MalformedBody: The body is not as expected; the text names what is wrong.
+        BatchTooLarge: There are more images.
     """
     message = parse_json(body)
     name = message.get("signature_name", DEFAULT_SIGNATURE)
@@ -101,7 +105,7 @@ def _known() -> str:
 
 
 def _rows(instances: Any, signature: Signature) -> list[Any]:
-    """The value of the input for each instance; an instance is that value, or an object that names it."""
+    """Return the input's value of each instance: the instance itself, or the value of its one key."""
     if not isinstance(instances, list) or not instances:
         raise MalformedBody("'instances' must be a list of at least one image")
     return [
@@ -111,7 +115,7 @@ def _rows(instances: Any, signature: Signature) -> list[Any]:
 
 
 def _column(inputs: Any, signature: Signature) -> list[Any]:
-    """The same of ``inputs``: a list of all images, or an object that names it."""
+    """Return the values of ``inputs``: a list, or an object with the list as the value of its one key."""
     if isinstance(inputs, dict) and not _is_base64(inputs):
         inputs = _named(inputs, signature, "inputs")
     if not isinstance(inputs, list) or not inputs:
@@ -127,7 +131,7 @@ def _named(value: dict[str, Any], signature: Signature, what: str) -> Any:
 
 
 def _is_base64(value: dict[str, Any]) -> bool:
-    """Whether an object stands for bytes. Then "b64" is its only key."""
+    """Return whether an object stands for bytes. "b64" is its only key then."""
     return "b64" in value
 
 
@@ -140,7 +144,7 @@ def _picture(value: Any, what: str) -> Upload:
 
 
 def _image(value: Any, what: str) -> UInt8Image:
-    """uint8 (1, 28, 28)."""
+    """Convert an instance to uint8 (1, 28, 28)."""
     if isinstance(value, dict):
         raise MalformedBody(f'{what} is an object; the signature takes numbers, and "images" takes {{"b64": "…"}}')
     array = numbers(value, what)
@@ -152,16 +156,16 @@ def _image(value: Any, what: str) -> UInt8Image:
 
 
 def write_predict(request: PredictRequest, rows: Probabilities, reasons: Sequence[RejectionReason | None]) -> bytes:
-    """Write the reply.
+    """Write the body of a reply.
 
     Args:
-        request: What it answers.
-        rows: The probabilities, float32 (n, 10).
-        reasons: Why each picture is rejected; None where it is not.
+        request: The request.
+        rows: float32 (n, 10), the probabilities.
+        reasons: For each picture why its answer is rejected, or None.
     """
     outputs = SIGNATURES[request.signature].outputs
     key = "predictions" if request.by_row else "outputs"
-    if len(outputs) == 1:  # bare, as TensorFlow Serving has it
+    if len(outputs) == 1:  # without its name, as TensorFlow Serving does
         return to_json({key: rows})
     found = [reading | {"reason": reading["reason"] or ""} for reading in readings(rows, reasons)]
     if request.by_row:
@@ -170,7 +174,7 @@ def write_predict(request: PredictRequest, rows: Probabilities, reasons: Sequenc
 
 
 def signature_def() -> dict[str, Any]:
-    """All signatures as a SignatureDefMap has them in JSON, where 64-bit integers are strings."""
+    """Return all signatures as a SignatureDefMap in JSON, where 64-bit integers are strings."""
     return {
         name: {
             "inputs": {signature.input: _tensor_info(f"{name}_{signature.input}:0", signature.input_tensor)},

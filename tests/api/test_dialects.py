@@ -1,5 +1,6 @@
 """What both client dialects have in common: the shape of errors, limits, traces, and what 300 mutations do."""
 
+import asyncio
 import http.client
 import json
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from starlette.requests import Request
 
+from app import errors
+from app.api import problems
 from benchmarks.mutations import Mutations
 from tests.support.images import SEVEN, base64_of
 from tests.support.servers import Start
@@ -24,6 +28,31 @@ def check_error(reply: httpx.Response, status: int) -> str:
     assert [*reply.json()] == ["error"]
     assert reply.headers["x-request-id"]
     return str(reply.json()["error"])
+
+
+@pytest.mark.parametrize("path", [V1, V2, "/v1/models", "/v2", "/predict"])
+def test_every_kind_of_error_has_the_shape_of_its_path(path: str) -> None:
+    scope = {"type": "http", "path": path, "method": "POST", "headers": [], "state": {"request_id": "1"}}
+    failures = [
+        errors.Overloaded(),
+        errors.TooLate(),
+        errors.Stopping(),
+        errors.Unauthorized("no"),
+        errors.Stalled("no"),
+    ]
+    replies = [
+        *(asyncio.run(problems.on_digits_error(Request(scope), failure)) for failure in failures),
+        problems.refuse(path, errors.MalformedRequest("half of a pair: \ud800"), "1"),
+        problems.unexpected(path, "1"),
+    ]
+    assert [reply.status_code for reply in replies] == [503, 504, 503, 401, 408, 400, 500]
+    assert replies[0].headers["retry-after"]
+    for reply in replies:
+        if path == "/predict":
+            assert reply.headers["content-type"] == "application/problem+json"
+        else:
+            assert reply.headers["content-type"] == "application/json"
+            assert [*json.loads(reply.body)] == ["error"]
 
 
 @pytest.mark.parametrize("dialect", ["/v1", "/v2"])
