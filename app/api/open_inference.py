@@ -60,12 +60,13 @@ def served_model(request: Request) -> LoadedModel:
 async def infer(request: Request) -> Response:
     """Reads the digit on each image.
 
-    Send images as numbers or as picture files. The input `image` is `UINT8` from 0 (background) to 255 (foreground), or `FP32` from 0 to 1, which is multiplied by
-    255 and rounded; of shape `[n, 28, 28]`, `[n, 28, 28, 1]`, `[n, 1, 28, 28]` or `[n, 784]`. As `BYTES` of shape `[n]`
-    it is n picture files; in JSON they are in base64. Numbers and files may follow the JSON as binary tensors.
+    Send images as numbers or as picture files. The input `image` is `UINT8` from 0 (background) to 255 (foreground),
+    or `FP32` from 0 to 1, which is multiplied by 255 and rounded; of shape `[n, 28, 28]`, `[n, 28, 28, 1]`,
+    `[n, 1, 28, 28]` or `[n, 784]`. As `BYTES` of shape `[n]` it is n picture files; in JSON they are in base64. Numbers
+    and files may follow the JSON as binary tensors.
 
-    The output is `probabilities`. The outputs `digit`, `confidence`, `accepted` and `reason`, which is empty where the
-    answer is accepted, come where `outputs` names them.
+    The output is `probabilities`. A request can also name the outputs `digit`, `confidence`, `accepted` and `reason`,
+    which is empty if the answer is accepted.
     """
     services, model = services_of(request.app), served_model(request)
     model.batcher.admit()  # before the body is read, so that a refusal costs little

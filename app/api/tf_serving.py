@@ -74,8 +74,9 @@ def _servable(request: Request) -> LoadedModel:
 async def predict(request: Request) -> Response:
     """Reads the digit on each image.
 
-    Send images in rows, `{"instances": […]}`, or in a column, `{"inputs": […]}`. An image has the shape `[28, 28]`, `[28, 28, 1]`, `[1, 28, 28]` or `[784]`. Floats run from 0 (background) to 1
-    (foreground). An image whose numbers are all integers, of which one exceeds 1, runs from 0 to 255.
+    Send images in rows, `{"instances": […]}`, or in a column, `{"inputs": […]}`. An image has the shape `[28, 28]`,
+    `[28, 28, 1]`, `[1, 28, 28]` or `[784]`. Floats run from 0 (background) to 1 (foreground). An image whose numbers
+    are all integers, of which one exceeds 1, runs from 0 to 255.
 
     The signature `serving_default` answers with the ten probabilities. `reading` answers with digit, confidence,
     accepted, reason (empty where accepted) and probabilities, and so does `images`, which takes pictures' files as
