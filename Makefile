@@ -9,8 +9,9 @@ COMPOSE ?= docker compose
 
 bin := .venv/bin
 ready := .venv/.ready
+clients := .venv-clients/.ready
 
-.PHONY: serve test test-docker lint train image up clean
+.PHONY: serve test test-clients test-docker lint train image up clean
 
 serve: $(ready)
 	@echo "Digits serves at http://127.0.0.1:$(PORT), and explains itself at http://127.0.0.1:$(PORT)/docs."
@@ -18,6 +19,10 @@ serve: $(ready)
 
 test: $(ready)
 	$(bin)/pytest -m "not docker"
+
+# The clients of others, as their users install them: in an environment of their own.
+test-clients: $(ready) $(clients)
+	.venv-clients/bin/python -m pytest -c tests/clients/pytest.ini --rootdir . tests/clients
 
 test-docker: $(ready)
 	$(bin)/pytest -m docker --numprocesses 0 tests/e2e/test_docker.py
@@ -38,7 +43,7 @@ up: image
 	DIGITS_TAG=$(TAG) $(COMPOSE) up --detach
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-clients build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # The marker is written last, so a set-up that was cut short is done again.
 $(ready): pyproject.toml constraints.txt
@@ -47,3 +52,8 @@ $(ready): pyproject.toml constraints.txt
 	$(bin)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 	@echo "Set up."
+
+$(clients): tests/clients/requirements.txt
+	$(PYTHON) -m venv --clear .venv-clients
+	.venv-clients/bin/pip install --disable-pip-version-check --requirement $<
+	touch $@

@@ -13,16 +13,27 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse
 
 from app import logs
-from app.api import auth, feedback, health, models, openapi, predictions, problems, retraining
+from app.api import (
+    auth,
+    feedback,
+    health,
+    models,
+    open_inference,
+    openapi,
+    predictions,
+    problems,
+    retraining,
+    tf_serving,
+)
 from app.api.bodies import BodyReader
 from app.api.decode_pool import DecodePool
 from app.api.micro_batcher import MicroBatcher
@@ -45,7 +56,8 @@ DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten 
 
     curl -F file=@seven.png http://127.0.0.1:8000/predict
 
-Errors are `application/problem+json`; their `detail` explains what to do."""
+Errors are `application/problem+json`; their `detail` explains what to do. Below `/v1` and `/v2` they are
+`{"error": "…"}`, as clients of TensorFlow Serving and of the Open Inference Protocol expect."""
 
 # Exit status of a server process that cannot start. uvicorn's supervisor does not restart a process with this status.
 STARTUP_FAILURE = 3
@@ -127,10 +139,17 @@ def _build(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan,
-        routes=predictions.routes,
+        routes=[*predictions.routes, *open_inference.routes, *tf_serving.routes],
         redirect_slashes=False,  # AccessMiddleware accepts both forms; a redirect would need the proxy's scheme
     )
-    for router in (models.router, retraining.router, feedback.router, health.router):
+    for router in (
+        models.router,
+        retraining.router,
+        feedback.router,
+        health.router,
+        open_inference.router,
+        tf_serving.router,
+    ):
         app.include_router(router)
     app.add_exception_handler(DigitsError, problems.on_digits_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)
@@ -140,13 +159,29 @@ def _build(settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.cors_origins.replace(",", " ").split(),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
-            expose_headers=["location", "retry-after", "x-request-id"],
+            allow_headers=[
+                "authorization",
+                "content-encoding",
+                "content-type",
+                "idempotency-key",
+                "inference-header-content-length",
+                "last-event-id",
+                "traceparent",
+                "x-request-id",
+            ],
+            expose_headers=["inference-header-content-length", "location", "retry-after", "x-request-id"],
         )
     app.add_middleware(AccessMiddleware)  # the outermost one, so that it also logs preflight requests
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
-    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
+    app.add_api_route("/", _home, include_in_schema=False)
     return app
+
+
+async def _home(request: Request) -> Response:
+    """Send people to the documentation, and tell KServe's clients, which ask here, that the process is alive."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/docs", headers={"vary": "accept"})
+    return JSONResponse({"status": "alive"}, headers={"vary": "accept"})
 
 
 async def _migrate(database: Database) -> None:

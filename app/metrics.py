@@ -1,6 +1,7 @@
 """Prometheus metrics of one service process, or of several together."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -11,6 +12,29 @@ from app.inference.rejection import RejectionReason
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64)
+
+
+# Ends of the path patterns of all calls that predict.
+_PREDICTION_PATHS = ("/predict", "/predict/batch", "/infer", ":predict")
+
+
+@dataclass(frozen=True)
+class PredictionTotals:
+    """Calls that predict, since the start, in all processes and protocols.
+
+    Attributes:
+        answered: Calls with status 200.
+        failed: Calls with another status.
+        seconds: Time that all these calls took.
+        images: Images that the network read.
+        runs: Runs of the network.
+    """
+
+    answered: int
+    failed: int
+    seconds: float
+    images: int
+    runs: int
 
 
 class Metrics:
@@ -108,11 +132,33 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
+        return generate_latest(self._of_all_processes())
+
+    def prediction_totals(self) -> PredictionTotals:
+        """Return the totals of all calls that predict. Reads files if there are several processes."""
+        answered = failed = seconds = images = runs = 0.0
+        for family in self._of_all_processes().collect():
+            for sample in family.samples:
+                labels = sample.labels
+                if "path" in labels and not labels["path"].endswith(_PREDICTION_PATHS):
+                    continue
+                if sample.name == "digits_requests_total" and labels["method"] == "POST":
+                    answered += sample.value if labels["status"] == "200" else 0
+                    failed += sample.value if labels["status"] != "200" else 0
+                elif sample.name == "digits_request_seconds_sum":
+                    seconds += sample.value
+                elif sample.name == "digits_batch_images_sum":
+                    images += sample.value
+                elif sample.name == "digits_batch_images_count":
+                    runs += sample.value
+        return PredictionTotals(int(answered), int(failed), seconds, int(images), int(runs))
+
+    def _of_all_processes(self) -> CollectorRegistry:
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            return generate_latest(self._registry)
+            return self._registry
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        return registry
 
 
 def _forget_dead_processes(folder: Path) -> None:

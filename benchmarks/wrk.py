@@ -10,6 +10,7 @@ from dataclasses import dataclass
 _SCRIPT = """
 wrk.method = "{method}"
 wrk.headers["Content-Type"] = "{content_type}"
+{headers}
 wrk.body = "{body}"
 
 function done(summary, latency)
@@ -31,6 +32,7 @@ class Request:
     path: str
     body: bytes = b""
     content_type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def script(request: Request) -> str:
     # Every byte by three digits: after a shorter escape, a digit of the body would be read as part of it.
     body = "".join(f"\\{byte:03}" for byte in request.body)
     method = "POST" if request.body else "GET"
-    return _SCRIPT.format(method=method, content_type=request.content_type, body=body)
+    headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in request.headers)
+    return _SCRIPT.format(method=method, content_type=request.content_type, headers=headers, body=body)
 
 
 def parse(output: str) -> Report:

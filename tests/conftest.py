@@ -25,6 +25,8 @@ from tests.support.versions import SHIPPED as SHIPPED
 from tests.support.versions import shipped
 from training.data import Digits, load
 
+collect_ignore = ["clients"]  # they need an environment of their own: make test-clients
+
 # A client reads the authorities' certificates when it is made, which takes 16 ms and more. The tests make 5,000, and
 # speak to nobody by TLS.
 _no_certificates = tempfile.TemporaryDirectory(prefix="digits-no-certificates-")

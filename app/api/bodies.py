@@ -1,6 +1,7 @@
 """Reads request bodies within limits of size and time."""
 
 import asyncio
+from collections.abc import Container
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -28,13 +29,20 @@ class BodyReader:
         self._max_arriving_bytes, self._timeout_seconds = max_arriving_bytes, timeout_seconds
         self._arriving_bytes = 0  # changed on the event loop only
 
-    async def read(self, request: Request, limit: int, advice: str = "send fewer or smaller images") -> bytes:
+    async def read(
+        self,
+        request: Request,
+        limit: int,
+        advice: str = "send fewer or smaller images",
+        codings: Container[str] = (),
+    ) -> bytes:
         """Read a whole body.
 
         Args:
             request: A request whose body was not read before.
             limit: Most bytes of the body.
             advice: What the text of ``BodyTooLarge`` tells the user to do.
+            codings: Content codings, such as gzip, that the caller decodes itself; see ``content_coding``.
 
         Raises:
             BodyTooLarge: Content-Length is more than ``limit``, or more bytes arrived.
@@ -44,7 +52,7 @@ class BodyReader:
             ClientDisconnect: The client closed the connection.
         """
         refusal = BodyTooLarge(f"the body is larger than {limit:,} bytes; {advice}")
-        _check_headers(request, limit, refusal)
+        _check_headers(request, limit, refusal, codings)
         piece, more = await self._next_piece(request)
         if len(piece) > limit:
             raise refusal
@@ -81,7 +89,7 @@ class BodyReader:
         return message.get("body", b""), message.get("more_body", False)
 
 
-def _check_headers(request: Request, limit: int, refusal: BodyTooLarge) -> None:
+def _check_headers(request: Request, limit: int, refusal: BodyTooLarge, codings: Container[str]) -> None:
     """Check the headers that describe the body.
 
     Raises:
@@ -93,10 +101,15 @@ def _check_headers(request: Request, limit: int, refusal: BodyTooLarge) -> None:
             if value.isdigit() and int(value) > limit:
                 raise refusal
         elif name == b"content-encoding":
-            if value.strip().lower() not in (b"", b"identity"):
+            if value.strip().lower() not in (b"", b"identity") and content_coding(request) not in codings:
                 raise UnsupportedEncoding("the body is compressed (Content-Encoding); send it uncompressed")
         elif name == b"transfer-encoding":
             if value.strip().lower() not in (b"chunked", b"identity"):
                 raise UnsupportedEncoding("the body is compressed (Transfer-Encoding); send it uncompressed")
         elif name == b"content-range":
             raise UnsupportedEncoding("the body is only a part (Content-Range); send all of it in one request")
+
+
+def content_coding(request: Request) -> str:
+    """Return the content codings that a request's headers name for its body, in lower case; empty for none."""
+    return ", ".join(request.headers.getlist("content-encoding")).strip().lower().removeprefix("identity")

@@ -25,7 +25,7 @@ SEVEN = (
     "iLJAKHk95n//fnz+/OrL298RTLsOo5ruYK8jx8fJzMDAkPP/iy4uR3A/+T8Lpwvz/r8RxyUn/Px/I06NJf9fCeGS47r7fwJOjfH/fmjgkmO7+n8NIy5J"
     "47//7HCaOvX/LU6cznnxPxOnxpB/n6VxSq76vxynHPfL/7E4JR3/fZNCEWBCYjszXnyOU6f+Xh8SEhgA46xEAHlpWqQAAAAASUVORK5CYII="
 )
-_PIXELS = np.asarray(Image.open(io.BytesIO(base64.b64decode(SEVEN)))).tolist()
+SEVEN_PIXELS = np.asarray(Image.open(io.BytesIO(base64.b64decode(SEVEN)))).tolist()
 
 _FILE = {"type": "string", "format": "binary", "description": "A picture."}
 _BASE64 = {"type": "string", "format": "byte", "description": "A picture in base64, or a data: URL."}
@@ -72,7 +72,7 @@ PREDICT = _strict_parameter("Whether a picture whose answer is not accepted is a
             "schema": {"oneOf": [_object("image", _BASE64), _object("pixels", _NUMBERS)]},
             "examples": {
                 "image": {"summary": "A picture in base64", "value": {"image": SEVEN}},
-                "pixels": {"summary": "28 rows of 28 numbers", "value": {"pixels": _PIXELS}},
+                "pixels": {"summary": "28 rows of 28 numbers", "value": {"pixels": SEVEN_PIXELS}},
             },
         },
         **{media_type: {"schema": _FILE} for media_type in MEDIA_TYPES},
@@ -90,7 +90,7 @@ PREDICT_BATCH = _strict_parameter("Whether a picture whose answer is not accepte
                     "summary": "Pictures in base64; the second cannot be read",
                     "value": {"images": [SEVEN, "aGVsbG8="]},
                 },
-                "pixels": {"summary": "Images as numbers", "value": {"pixels": [_PIXELS]}},
+                "pixels": {"summary": "Images as numbers", "value": {"pixels": [SEVEN_PIXELS]}},
             },
         },
         RAW: {"schema": {"type": "string", "format": "binary", "description": "784 bytes an image."}},

@@ -18,6 +18,11 @@ _log = logging.getLogger("digits.access")
 # A client's request id goes into the log, so it must be short and have no special characters.
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
+# The client's trace and span, https://www.w3.org/TR/trace-context/#traceparent-header.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<parent>[0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
+)
+
 # In characters. Lines of up to 4,096 bytes from several processes do not mix in a pipe.
 MAX_LOGGED_PATH_LENGTH = 500
 
@@ -42,12 +47,14 @@ class AccessMiddleware:
             return
         started = time.perf_counter()
         services = services_of(scope["app"])
-        client_id, hosts = b"", 0
+        client_id, hosts, trace = b"", 0, None
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 client_id = value
             elif name == b"host":
                 hosts += 1
+            elif name == b"traceparent":
+                trace = _TRACEPARENT.fullmatch(value)
         request_id = client_id.decode() if _PLAIN_ID.fullmatch(client_id) else os.urandom(16).hex()
         method, path = scope["method"], scope["path"]
         is_head = method == "HEAD"
@@ -76,7 +83,7 @@ class AccessMiddleware:
             if refusal is None:
                 await self._app(scope, receive, send_with_id)
             else:
-                await problems.refuse(refusal, request_id)(scope, receive, send_with_id)
+                await problems.refuse(scope["path"], refusal, request_id)(scope, receive, send_with_id)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except Exception:
@@ -84,7 +91,7 @@ class AccessMiddleware:
             if status and not ended:
                 raise  # part of the reply was sent, so the server can only close the connection
             if not ended:
-                await problems.unexpected(request_id)(scope, receive, send_with_id)
+                await problems.unexpected(scope["path"], request_id)(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
             if "refusal" in state:
@@ -98,13 +105,15 @@ class AccessMiddleware:
                 "duration_ms": round(seconds * 1000, 2),
                 "version": state.get("version", services.manager.model.manifest.version),
             }
+            if trace:
+                line["trace_id"], line["parent_id"] = trace["trace"].decode(), trace["parent"].decode()
             _log.info("request", extra=line)
 
 
 def _pattern(scope: Scope) -> str:
     """Return the path of the route for metrics: the number of routes is limited, that of paths is not."""
     if route := scope.get("route"):
-        return str(route.path)
+        return str(getattr(route, "path_format", route.path))
     return scope["path"] if "endpoint" in scope and not scope.get("path_params") else "other"
 
 

@@ -1,4 +1,4 @@
-"""Maps every failure to a reply of type application/problem+json (RFC 9457)."""
+"""Maps every failure to a reply: application/problem+json (RFC 9457), or ``{"error": …}`` below /v1 and /v2."""
 
 import logging
 from dataclasses import dataclass
@@ -103,11 +103,23 @@ def describe(error: errors.DigitsError) -> Problem:
     return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
 
 
-def response(problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None) -> Response:
-    """Build the reply for a problem."""
-    return Response(
-        orjson.dumps(problem.body(detail, request_id)), problem.status, headers=headers, media_type=MEDIA_TYPE
-    )
+def response(
+    path: str, problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None
+) -> Response:
+    """Build the reply for a problem, in the shape that clients of the path expect."""
+    detail = detail.encode("utf-8", "backslashreplace").decode()  # JSON can name lone surrogates, UTF-8 has none
+    if is_dialect(path):
+        # Other servers of these protocols answer 400 to input that is not valid.
+        status = 400 if problem.status == 422 else problem.status
+        body = orjson.dumps({"error": detail})
+        return Response(body, status, headers=headers, media_type="application/json")
+    body = orjson.dumps(problem.body(detail, request_id))
+    return Response(body, problem.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def is_dialect(path: str) -> bool:
+    """Return whether a path belongs to TensorFlow Serving's protocol v1 or to the Open Inference Protocol v2."""
+    return path.split("/", 2)[1:2] in (["v1"], ["v2"])
 
 
 async def on_digits_error(request: Request, error: Exception) -> Response:
@@ -126,12 +138,12 @@ async def on_digits_error(request: Request, error: Exception) -> Response:
         )
     elif isinstance(error, errors.DatabaseUnavailable):
         detail = "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
-    return response(problem, detail, request.state.request_id, _headers(error))
+    return response(request.scope["path"], problem, detail, request.state.request_id, _headers(error))
 
 
-def refuse(error: errors.DigitsError, request_id: str) -> Response:
+def refuse(path: str, error: errors.DigitsError, request_id: str) -> Response:
     """Build the reply to an invalid request. It closes the connection."""
-    return response(describe(error), str(error), request_id, _headers(error) | {"connection": "close"})
+    return response(path, describe(error), str(error), request_id, _headers(error) | {"connection": "close"})
 
 
 def _headers(error: errors.DigitsError) -> dict[str, str]:
@@ -147,7 +159,7 @@ def _headers(error: errors.DigitsError) -> dict[str, str]:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Answer errors of the framework: unknown paths and methods."""
     status, headers = int(getattr(error, "status_code", 500)), getattr(error, "headers", None)
-    path, method = request.url.path, request.method
+    path, method = request.scope["path"], request.method
     if status == 405:  # the framework names the methods of the first matching route only
         routes, scope = request.app.routes, request.scope
         allowed = [
@@ -160,19 +172,22 @@ async def on_http_error(request: Request, error: Exception) -> Response:
         404: f"there is no such path, {path}; /docs lists all calls",
         405: f"{path} does not accept {method}; use {(headers or {}).get('allow')}",
     }.get(status, str(getattr(error, "detail", "")))
-    return response(_generic(status), detail, request.state.request_id, headers)
+    if path.startswith("/v1/") and status in (404, 405):  # TensorFlow Serving's words
+        status, detail = 400 if status == 404 else status, f"Malformed request: {method} {path}"
+    return response(path, _generic(status), detail, request.state.request_id, headers)
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:
     """Answer a path or query parameter that is not valid."""
     assert isinstance(error, RequestValidationError)
     detail = "; ".join(f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors())
-    return response(PROBLEMS[errors.MalformedParameter], detail, request.state.request_id)
+    return response(request.scope["path"], PROBLEMS[errors.MalformedParameter], detail, request.state.request_id)
 
 
-def unexpected(request_id: str) -> Response:
+def unexpected(path: str, request_id: str) -> Response:
     """Build the reply to an unexpected error. Only the log has the traceback; the request id leads to it."""
     return response(
+        path,
         _generic(500),
         "an unexpected error occurred; try again, and report the request id if it persists",
         request_id,

@@ -120,7 +120,8 @@ def test_the_log_has_one_json_line_a_request(start_server: Start) -> None:
 
 
 def test_the_documentation_page_needs_no_other_host(client: httpx.Client) -> None:
-    assert client.get("/").headers["location"] == "/docs"
+    assert client.get("/", headers={"accept": "text/html,*/*"}).headers["location"] == "/docs"
+    assert client.get("/").json() == {"status": "alive"}
     page = client.get("/docs").text
     sources = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert sources
@@ -143,7 +144,7 @@ def test_head_is_get_without_a_body(client: httpx.Client, path: str) -> None:
 
 def test_every_call_is_documented(client: httpx.Client) -> None:
     operations = _operations(client)
-    assert set(operations) == {
+    assert {operation for operation in operations if not operation[1].startswith(("/v1", "/v2"))} == {
         ("post", "/predict"),
         ("post", "/predict/batch"),
         ("get", "/models"),
