@@ -83,7 +83,8 @@ def test_helpers_are_imported_from_the_support_modules_alone() -> None:
 
 
 def test_the_registry_needs_the_standard_library_alone() -> None:
-    program = "import sys; import app.registry.store; print(*{name.partition('.')[0] for name, module in sys.modules.items() if module})"
+    listed = "{name.partition('.')[0] for name, module in sys.modules.items() if module}"
+    program = f"import sys; import app.registry.store; print(*{listed})"
     done = subprocess.run([sys.executable, "-IS", "-c", f"import sys; sys.path[:0] = [{str(ROOT)!r}]; {program}"],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert not set(done.stdout.split()) - {*sys.stdlib_module_names, "app", "__main__"}
