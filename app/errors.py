@@ -28,6 +28,7 @@ DigitsError
     QueueFull                   as many jobs wait as may
     CannotTrain                 there is nothing here to train with
     IdempotencyKeyReused        the key belongs to a request that asked for something else
+  FeedbackNotFound              no correction has this number
   Busy                          more is asked than the service can do
     Overloaded                  as much waits as may
     TooLate                     it waited until its deadline
@@ -144,6 +145,10 @@ class CannotTrain(RetrainingError):
 
 class IdempotencyKeyReused(RetrainingError):
     """The key belongs to an earlier request that asked for something else."""
+
+
+class FeedbackNotFound(DigitsError):
+    """No correction has this number."""
 
 
 class Busy(DigitsError):

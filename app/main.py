@@ -19,10 +19,9 @@ from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import RedirectResponse
 
 from app import logs
-from app.api import auth, feedback, health, models, openapi, predictions, problems, retraining
+from app.api import auth, feedback, health, models, openapi, page, predictions, problems, retraining
 from app.api.bodies import BodyReader
 from app.api.decode_pool import DecodePool
 from app.api.middleware import AccessMiddleware
@@ -128,7 +127,7 @@ def _build(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan,
-        routes=predictions.routes,
+        routes=[*predictions.routes, *page.routes()],
         redirect_slashes=False,  # AccessMiddleware takes both; a redirect would need to know the proxy's scheme
     )
     for router in (models.router, retraining.router, feedback.router, health.router):
@@ -146,7 +145,6 @@ def _build(settings: Settings) -> FastAPI:
         )
     app.add_middleware(AccessMiddleware)  # the outermost, so that it sees preflights too
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
-    app.add_api_route("/", lambda: RedirectResponse("/docs"), include_in_schema=False)
     return app
 
 

@@ -55,17 +55,24 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _strict(what: str) -> dict[str, Any]:
-    parameter = {
-        "name": "strict",
-        "in": "query",
-        "description": f"{what} `true` or `1`, `false` or `0`.",
-        "schema": {"type": "boolean", "default": False},
-    }
-    return {"parameters": [parameter]}
+def _flags(**meanings: str) -> dict[str, Any]:
+    """Parameters of the query that are true or false, with what they say."""
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "description": f"{meaning} `true` or `1`, `false` or `0`.",
+            "schema": {"type": "boolean", "default": False},
+        }
+        for name, meaning in meanings.items()
+    ]
+    return {"parameters": parameters}
 
 
-PREDICT = _strict("Whether a picture whose answer is not accepted is an error, 422.") | _body(
+PREDICT = _flags(
+    strict="Whether a picture whose answer is not accepted is an error, 422.",
+    explain="Whether the reply has an `explanation`.",
+) | _body(
     {
         "multipart/form-data": {"schema": {**_object("file", _FILE), "additionalProperties": True}},
         "application/json": {
@@ -80,7 +87,9 @@ PREDICT = _strict("Whether a picture whose answer is not accepted is an error, 4
     }
 )
 
-PREDICT_BATCH = _strict("Whether a picture whose answer is not accepted becomes an entry with its `error`.") | _body(
+PREDICT_BATCH = _flags(
+    strict="Whether a picture whose answer is not accepted becomes an entry with its `error`."
+) | _body(
     {
         "multipart/form-data": {"schema": {**_object("file", _list(_FILE)), "additionalProperties": True}},
         "application/json": {
@@ -181,6 +190,7 @@ _FAILURES: dict[int, tuple[str, errors.DigitsError]] = {
         ),
     ),
 }
+NO_FEEDBACK = errors.FeedbackNotFound("there is no correction 7; GET /feedback lists them")
 NO_JOB = errors.JobNotFound("there is no job 7; GET /jobs lists them")
 JOB_OVER = errors.JobOver("job 7 has ended: published")
 QUEUE_FULL = errors.QueueFull("10 jobs wait already; try again when one has ended, or cancel one")

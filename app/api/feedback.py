@@ -1,4 +1,4 @@
-"""POST /feedback, and what was sent there."""
+"""POST /feedback, and what is kept of it."""
 
 import asyncio
 import base64
@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import StreamingResponse
 
@@ -21,6 +21,8 @@ from app.retraining.feedback import Correction, Example, describe, png
 from app.services import ModelDep, ServicesDep
 
 router = APIRouter(tags=["feedback"])
+
+MAX_ID = 2**31 - 1
 
 # A sender may call a picture whatever it likes, at any length; only what is a media type is kept.
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
@@ -80,14 +82,37 @@ async def give_feedback(request: Request, response: Response, services: Services
 def list_feedback(
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only corrections with higher numbers.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_ID, description="Only corrections with higher numbers.")] = 0,
+    before: Annotated[
+        int | None, Query(ge=1, le=MAX_ID, description="Only corrections with lower numbers, newest first.")
+    ] = None,
 ) -> Any:
     """Corrections in the order in which they came, each with the image as the model saw it. `next` is the `after` of
-    the following page.
+    the following page. With `before` the newest come first, and `next` is the `before` of the following page; `after`
+    does not count then.
     """
-    found = services.feedback.page(limit + 1, after)  # one more, to see whether there is one
-    page = found[:limit]
-    return {"feedback": [_shown(kept) for kept in page], "next": page[-1].id if len(found) > limit else None}
+    kept = services.feedback
+    found = kept.page(limit + 1, after) if before is None else kept.newest(limit + 1, before)  # one more, to see
+    page = found[:limit]  # whether there is one
+    return {
+        "feedback": [_shown(one) for one in page],
+        "next": page[-1].id if len(found) > limit else None,
+        "total": kept.count(),
+    }
+
+
+@router.delete(
+    "/feedback/{correction}",
+    status_code=204,
+    summary="Take a correction back",
+    responses=examples.failures(401, examples.NO_FEEDBACK, 422, examples.NO_DATABASE),
+    dependencies=[ADMIN],
+)
+def remove_feedback(correction: Annotated[int, Path(ge=1, le=MAX_ID)], services: ServicesDep) -> None:
+    """The picture, its labels and what the model said of it are removed. A retraining that runs has its own copy; what
+    a version has learned stays in that version.
+    """
+    services.feedback.remove(correction)
 
 
 @router.get(

@@ -12,10 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.api.decode_pool import LARGE_PIXELS
-from app.api.rejections import decide, is_strict
+from app.api.explanation import explanation
+from app.api.parameters import flag
+from app.api.rejections import decide
 from app.api.replies import JSON, failure, model_name, prediction, readings, to_json
 from app.api.uploads import File, Pixels, Upload, parse_many, parse_one, unpacked
 from app.errors import DigitsError, ImageError
+from app.inference.attribution import attribute, occlude
 from app.inference.engine import Images, Probabilities
 from app.inference.manager import LoadedModel
 from app.inference.rejection import Rejected, RejectionReason
@@ -54,10 +57,14 @@ async def predict(request: Request) -> Response:
     Every picture that can be opened gets its digit and probabilities. Where `accepted` is false, do not rely on them:
     `reason` says whether the picture is blank, shows no digit or several, or leaves the network unsure. With
     `?strict=true` such a picture is an error.
+
+    With `?explain=true` the reply has an `explanation`: what the network sees, where on the picture that is, and which
+    pixels spoke for the answer. For these, one patch of 4x4 pixels after the other is covered, and a pixel counts for
+    as much as covering it makes the answer less probable.
     """
     services, model = services_of(request.app), model_of(request)
     model.batcher.admit()  # what is refused should cost little
-    strict = is_strict(request)
+    strict, explain = flag(request, "strict"), flag(request, "explain")
     body = await services.bodies.read(request, services.settings.max_body)
     picture = await read_picture(request, services, await parsed(request, services, body, parse_one))
     rows = await run_network(request, services, model, picture.image[None])
@@ -65,6 +72,9 @@ async def predict(request: Request) -> Response:
     if strict and reason:
         raise Rejected(reason, rows[0])
     (reading,) = readings(rows, reasons)
+    if explain:
+        covered = await run_network(request, services, model, occlude(picture.image), network_only=True)
+        reading["explanation"] = explanation(picture, attribute(picture.image, reading["digit"], covered))
     return Response(prediction(model, reading), media_type=JSON)
 
 
@@ -76,7 +86,7 @@ async def predict_batch(request: Request) -> Response:
     """
     services, model = services_of(request.app), model_of(request)
     model.batcher.admit()
-    strict = is_strict(request)
+    strict = flag(request, "strict")
     body = await services.bodies.read(request, services.settings.max_body)
 
     def parse(body: bytes, content_type: str) -> list[Upload | DigitsError] | UInt8Image:
@@ -130,15 +140,25 @@ async def read_picture(
     return await in_thread(request, services, function, len(content), large=large, begun=begun)
 
 
-async def run_network(request: Request, services: Services, model: LoadedModel, images: Images) -> Probabilities:
+async def run_network(
+    request: Request, services: Services, model: LoadedModel, images: Images, *, network_only: bool = False
+) -> Probabilities:
     """The probabilities of at least one image: uint8 (n, 28, 28) to float32 (n, 10).
 
     Where it will take a while, nothing is computed for a client that hangs up meanwhile.
 
+    Args:
+        request: Listened to while it waits.
+        services: With the deadline.
+        model: The version that answers.
+        images: What it is asked.
+        network_only: See ``Batcher.submit``.
+
     Raises:
         Overloaded, TooLate, ClientDisconnect: See ``Batcher``.
     """
-    result = model.batcher.submit(images, time.monotonic() + services.settings.deadline)
+    deadline = time.monotonic() + services.settings.deadline
+    result = model.batcher.submit(images, deadline, network_only=network_only)
     return await (_unless_disconnected(request, result) if model.batcher.congested else result)
 
 

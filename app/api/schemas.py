@@ -34,8 +34,29 @@ class Reading(BaseModel):
     )
 
 
+class Explanation(BaseModel):
+    """How the answer came about."""
+
+    seen: str = Field(description="What the network sees, 28x28, as a data: URL.")
+    box: list[int] | None = Field(
+        min_length=4,
+        max_length=4,
+        description="Where on the picture that is: x and y of its upper left corner, width and height, in pixels of "
+        "the picture as it is shown, turned as its EXIF data says. Null where nothing was found.",
+        examples=[[40, 24, 61, 90]],
+    )
+    attribution: list[list[float]] = Field(
+        min_length=28,
+        max_length=28,
+        description="How much each pixel of what the network sees spoke for the answer, from -1, against it, to 1: one "
+        "patch of 4x4 pixels after the other is covered, and a pixel counts for as much as covering it lowers the log "
+        "odds of the answer.",
+    )
+
+
 class Prediction(Reading):
     model: ModelName
+    explanation: Explanation | None = Field(None, description="With `explain` only.")
 
 
 class Problem(BaseModel):
@@ -189,7 +210,8 @@ class Correction(BaseModel):
 
 class Corrections(BaseModel):
     feedback: list[Correction]
-    next: int | None = Field(description="The `after` of the next page; null on the last.")
+    next: int | None = Field(description="The `after`, or `before`, of the next page; null on the last.")
+    total: int = Field(description="How many corrections there are.", examples=[12])
 
 
 class Status(BaseModel):

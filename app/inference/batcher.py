@@ -25,6 +25,7 @@ class _Call:
     Attributes:
         taken: How many of them a fast first stage was given.
         begun: Whether any of them has run.
+        network_only: Whether the answer of the first stage in the thread stands.
         open: How many rows are not final yet.
     """
 
@@ -34,6 +35,7 @@ class _Call:
     rows: Probabilities
     taken: int = 0
     begun: bool = False
+    network_only: bool = False
     open: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,12 +86,16 @@ class Batcher:
         if self._waiting and self._waiting + images > self._max_waiting:
             raise Overloaded()
 
-    def submit(self, images: Images, deadline: float = math.inf) -> asyncio.Future[Probabilities]:
+    def submit(
+        self, images: Images, deadline: float = math.inf, *, network_only: bool = False
+    ) -> asyncio.Future[Probabilities]:
         """Queue images.
 
         Args:
             images: uint8 (n, 28, 28), at least one.
             deadline: On the clock of ``time.monotonic``.
+            network_only: Ask one stage alone, the one after a fast first stage: the network without test-time
+                augmentation.
 
         Returns:
             A future of float32 (n, 10). TooLate where no image ran by the deadline. Cancel it to spare the runs.
@@ -100,15 +106,16 @@ class Batcher:
         self.admit(len(images))
         loop = asyncio.get_running_loop()
         call = _Call(images, deadline, loop.create_future(), np.empty((len(images), 10), np.float32))
+        call.network_only = network_only
         self._waiting += len(images)
         call.result.add_done_callback(lambda _: self._leave(len(images)))
-        if self._is_fast:
+        if self._is_fast and not network_only:
             self._calls.append(call)
             if not self._turn_comes:
                 self._turn_comes = True
                 loop.call_soon(self._turn)
         else:
-            self._queue(0, call, range(len(images)))
+            self._queue(int(self._is_fast), call, range(len(images)))
             self._run_in_thread()
         return call.result
 
@@ -205,7 +212,7 @@ class Batcher:
             undecided, going_on = self._stages[stage].undecided(rows), dict[_Call, list[int]]()
             for row, (call, place) in enumerate(batch):
                 call.rows[place] = rows[row]
-                if row in undecided:
+                if row in undecided and not call.network_only:
                     going_on.setdefault(call, []).append(place)
                 else:
                     _settle(call, 1)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from app import tables
 from app.database import Database
+from app.errors import FeedbackNotFound
 
 # One image in so many is kept back from training, to measure on.
 HELD_OUT_EVERY = 5
@@ -102,9 +103,32 @@ class Feedback:
 
     def page(self, limit: int, after: int) -> list[Correction]:
         """At most ``limit`` corrections with higher numbers than ``after``, lowest first."""
-        query = _without_sent().where(feedback.c.id > after).order_by(feedback.c.id).limit(limit)
+        return self._found(_without_sent().where(feedback.c.id > after).order_by(feedback.c.id).limit(limit))
+
+    def newest(self, limit: int, before: int) -> list[Correction]:
+        """At most ``limit`` corrections with lower numbers than ``before``, highest first."""
+        return self._found(_without_sent().where(feedback.c.id < before).order_by(feedback.c.id.desc()).limit(limit))
+
+    def _found(self, query: sa.Select[Any]) -> list[Correction]:
         with self._base.reading() as connection:
             return _with_history(connection, connection.execute(query).all())
+
+    def count(self) -> int:
+        """How many corrections there are. Raises DatabaseUnavailable."""
+        with self._base.reading() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(feedback)).scalar_one())
+
+    def remove(self, number: int) -> None:
+        """Forget a correction, its picture and its labels. A training that runs has its own copy.
+
+        Raises:
+            FeedbackNotFound: There is none with this number.
+            DatabaseUnavailable: Nothing was removed.
+        """
+        with self._base.writing() as connection:
+            connection.execute(sa.delete(labels).where(labels.c.feedback == number))
+            if not connection.execute(sa.delete(feedback).where(feedback.c.id == number)).rowcount:
+                raise FeedbackNotFound(f"there is no correction {number}; GET /feedback lists them")
 
     def sent(self, number: int) -> bytes:
         """What was sent, for one correction. Raises DatabaseUnavailable."""
