@@ -56,7 +56,7 @@ def routes(folder: Path = FOLDER) -> list[Route]:
     async def root(request: Request) -> Response:
         if _takes_html(request.headers.get("accept", "")):
             return page.response(request)
-        return JSONResponse({"status": "alive"}, headers={"Vary": page.vary})
+        return JSONResponse({"status": "alive"}, headers={"Vary": "Accept"})
 
     async def file(request: Request) -> Response:
         if named := found.get(request.path_params["name"]):
