@@ -4,14 +4,14 @@ import argparse
 import signal
 import sys
 
-from benchmarks import crowd, docker, engines, faults, limits, reading, serving, stops, story, training
+from benchmarks import crowd, docker, drawing, engines, faults, limits, reading, serving, stops, story, training
 
 
 def main() -> int:
     """Run one of them; its status is 1 when something did not hold."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (story, faults, crowd, docker, serving, stops, engines, limits, reading, training):
+    for module in (story, faults, crowd, docker, serving, stops, engines, limits, reading, training, drawing):
         module.add_to(commands)
     options = parser.parse_args()
     # Like Ctrl-C: the servers that are being measured end with it.

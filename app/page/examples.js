@@ -7,7 +7,7 @@ const circle = (x, y, rx, ry, from, to) =>
 	});
 
 const line = (...points) => {
-	// Points close together, as a hand gives them: far apart, the curves through them would cut corners.
+	// Points as close together as a hand gives them.
 	const found = [[points[0], points[1], 1]];
 	for (let i = 2; i < points.length; i += 2) {
 		const [x, y] = points.slice(i - 2, i);
@@ -29,7 +29,7 @@ const DIGITS = [
 	[[...line(0.37, 0.22, 0.35, 0.48), ...circle(0.48, 0.61, 0.18, 0.17, 235, 505)], line(0.37, 0.22, 0.68, 0.21)],
 	[[...circle(0.72, 0.58, 0.36, 0.4, 255, 190), ...circle(0.51, 0.63, 0.16, 0.16, 175, 540)]],
 	SEVEN,
-	[[...circle(0.5, 0.35, 0.14, 0.14, 90, -90), ...circle(0.5, 0.35, 0.14, 0.14, -90, -270), ...circle(0.5, 0.65, 0.18, 0.16, -90, 270)]],
+	[[...circle(0.5, 0.35, 0.14, 0.14, 90, -270), ...circle(0.5, 0.65, 0.18, 0.16, -90, 270)]],
 	[[...circle(0.49, 0.37, 0.15, 0.16, 0, -360), ...line(0.64, 0.37, 0.63, 0.55, 0.56, 0.81)]],
 ];
 

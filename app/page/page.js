@@ -17,7 +17,7 @@ translate();
 answer.build();
 
 const paper = new Paper(by("canvas"), onChange);
-const reader = new Reader(onReply, onProblem);
+const reader = new Reader(onReply, onProblem, (busy) => (by("answer").ariaBusy = busy));
 const teaching = new Teaching(wanted, () => paper.finish());
 const training = new Training(teaching, () => reader.again());
 

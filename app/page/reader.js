@@ -3,7 +3,7 @@
 import {call} from "./service.js";
 
 // A question about an older drawing that takes longer than this is given up for the newest one.
-const PATIENCE_MS = 400;
+const PATIENCE_MS = 1000;
 const RETRY_MS = 1500;
 
 export class Reader {
@@ -15,14 +15,16 @@ export class Reader {
 	#running = null;
 	#show;
 	#fail;
+	#busy;
 
 	/**
 	 * show(reply): called with each answer. fail(problem): called where there is none; with a problem that passes, the
-	 * reader asks again by itself.
+	 * reader asks again by itself. busy(yes): called before the first question and after the last answer.
 	 */
-	constructor(show, fail) {
+	constructor(show, fail, busy) {
 		this.#show = show;
 		this.#fail = fail;
+		this.#busy = busy;
 	}
 
 	/** There is something new to read. body(): what to send, made when it is sent. settled: it will not change soon. */
@@ -62,7 +64,9 @@ export class Reader {
 			this.#giveUpLate();
 			return;
 		}
+		this.#busy(true);
 		for (let path = this.#next(); path; path = this.#next()) await this.#ask(path);
+		this.#busy(false);
 	}
 
 	#giveUpLate() {

@@ -85,7 +85,7 @@ export class Teaching {
 		} catch (problem) {
 			if (problem.status !== 404) throw problem; // somebody else has taken it back
 		}
-		tell(text("removed"));
+		tell("");
 		await this.#list();
 	}
 

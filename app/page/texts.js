@@ -63,7 +63,6 @@ const TEXTS = {
 	taught: ["Kept as {label}. Draw the next one.", "Als {label} behalten. Die nächste malen."],
 	taughtAgain: ["It was kept before; its label is {label} now.", "Es war schon behalten; jetzt ist es eine {label}."],
 	taughtHeldOut: ["Kept as {label}, to measure on, like every fifth. Draw the next one.", "Als {label} behalten, zum Messen wie jedes fünfte. Die nächste malen."],
-	removed: ["Taken back.", "Zurückgenommen."],
 	takeBack: ["Take back", "Zurücknehmen"],
 	takeBackOf: ["Take back {label}, number {id}", "{label} zurücknehmen, Nummer {id}"],
 	kept: ["Examples kept: {total}. Waiting for a training: {count}.", "Behaltene Beispiele: {total}. Auf ein Training warten: {count}."],
@@ -71,7 +70,7 @@ const TEXTS = {
 	heldOut: ["to measure on", "zum Messen"],
 	job: ["Training {id}", "Training {id}"],
 	"job-queued": ["waits for its turn", "wartet, bis es an der Reihe ist"],
-	queuedLong: ["still waits: another one runs, or no worker does. The service's log says more.", "wartet noch: Ein anderes läuft, oder kein Worker. Das Protokoll des Dienstes sagt mehr."],
+	queuedLong: ["still waits: the log of the service says why", "wartet noch: Das Protokoll des Dienstes sagt, warum"],
 	"job-running": ["learns", "lernt"],
 	measuring: ["is measured beside the version that serves", "wird neben der laufenden Version gemessen"],
 	"job-published": ["was better and serves as version {version}", "war besser und läuft als Version {version}"],
@@ -107,7 +106,6 @@ const TEXTS = {
 	"not-an-image": [, "Das lässt sich nicht als Bild lesen."],
 	"body-too-large": [, "Die Datei ist zu groß."],
 	"blank-image": [, "Auf diesem Bild ist nichts."],
-	"queue-full": [, "Es warten schon so viele Trainings, wie dürfen."],
 };
 
 const locale = navigator.language;

@@ -101,7 +101,7 @@ export class Training {
 		by("retrain").disabled = !over;
 		by("cancel").hidden = over || job.cancel_requested;
 		by("job").dataset.status = job.status;
-		const head = make("p", {}, make("b", {textContent: text("job", job)}), " ", make("span", {className: `state ${job.status}`, textContent: this.#state()}));
+		const head = make("p", {}, make("b", {textContent: text("job", job)}), " ", make("span", {className: job.status, textContent: this.#state()}));
 		const parts = [head];
 		if (job.status === "running" && !job.measuring) parts.push(this.#left());
 		if (this.#steps.length) {
