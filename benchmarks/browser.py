@@ -34,6 +34,7 @@ def open_browser(path: str) -> Iterator[Browser]:
 
 def draw(page: Page, strokes: Strokes) -> None:
     """Draw on the paper with the mouse, through real pointer events."""
+    page.get_by_test_id("canvas").scroll_into_view_if_needed()
     box = page.get_by_test_id("canvas").bounding_box()
     assert box
     for stroke in strokes:
