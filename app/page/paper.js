@@ -2,6 +2,7 @@
 // size, and are sent at one size whatever screen they were made on.
 
 const PEN_WIDTH = 1 / 20;
+const LONG_SEGMENT = 1 / 12;
 const SENT_PIXELS = 280;
 const KEY_STEP = 1 / 32;
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
@@ -13,12 +14,13 @@ export function trace(context, strokes, side, colour) {
 	for (const points of strokes) {
 		let width = 0;
 		let [fromX, fromY] = points[0];
-		// Curves through the middles of the segments are smooth however far apart the points are. A stroke is one line
-		// while the pressure stays, so that its edge is smooth too.
+		// Curves through the middles of short segments are smooth; they would cut the corners between long ones. A stroke
+		// is one line while the pressure stays, so that its edge is smooth too.
 		points.forEach(([x, y, pressure], i) => {
 			const [lastX, lastY] = points[Math.max(0, i - 1)];
-			const isLast = i === points.length - 1;
-			const [toX, toY] = isLast ? [x, y] : [(lastX + x) / 2, (lastY + y) / 2];
+			const isLong = Math.hypot(x - lastX, y - lastY) > LONG_SEGMENT;
+			const isWhole = isLong || i === points.length - 1;
+			const [toX, toY] = isWhole ? [x, y] : [(lastX + x) / 2, (lastY + y) / 2];
 			if (pressure !== width) {
 				if (width) context.stroke();
 				width = pressure;
@@ -26,6 +28,7 @@ export function trace(context, strokes, side, colour) {
 				context.beginPath();
 				context.moveTo(fromX * side, fromY * side);
 			}
+			if (isLong) context.lineTo(lastX * side, lastY * side);
 			context.quadraticCurveTo(lastX * side, lastY * side, toX * side, toY * side);
 			[fromX, fromY] = [toX, toY];
 		});

@@ -4,13 +4,11 @@ import {by, make} from "./dom.js";
 import {call, token} from "./service.js";
 import {number, text} from "./texts.js";
 
-const PAGE_SIZE = 40;
-const NEWEST = 2 ** 31 - 1;
+const NEWEST = `feedback?before=${2 ** 31 - 1}&limit=200`;
 
 export class Teaching {
 	#wanted;
 	#onTaught;
-	#next = null;
 	#since = null;
 
 	/** wanted(): what is on the paper, as a call sends it: {image} or {file}; null where it is empty. */
@@ -33,7 +31,6 @@ export class Teaching {
 		};
 		by("token").oninput = (event) => token.set(event.target.value.trim());
 		by("sign-out").onclick = () => this.#signOut();
-		by("more").onclick = () => this.#try(() => this.#list(this.#next));
 		if (token.get()) this.#try(() => this.#list());
 	}
 
@@ -89,26 +86,23 @@ export class Teaching {
 		await this.#list();
 	}
 
-	/** Show what is kept, the newest first. before: the number from which on to show more. */
-	async #list(before) {
-		const found = await call("GET", `feedback?before=${before ?? NEWEST}&limit=${PAGE_SIZE}`, {admin: true});
+	/** Show the newest of what is kept. */
+	async #list() {
+		const found = await call("GET", NEWEST, {admin: true});
 		by("sign-in").hidden = true;
 		by("signed-in").hidden = false;
-		this.#next = found.next;
-		const items = found.feedback.map((kept) => this.#item(kept));
-		if (before) by("corrections").append(...items);
-		else by("corrections").replaceChildren(...items);
+		by("corrections").replaceChildren(...found.feedback.map((kept) => this.#item(kept)));
 		by("kept").hidden = !found.total;
 		by("kept").dataset.total = found.total;
-		by("more").hidden = !found.next;
 		this.#count();
 	}
 
 	#count() {
 		const items = [...by("corrections").children];
 		const waiting = items.filter((item) => !this.#since || item.dataset.created > this.#since).length;
-		const count = number(waiting) + (waiting === items.length && this.#next ? "+" : "");
-		by("kept-title").textContent = text("kept", {total: number(by("kept").dataset.total ?? 0), count});
+		const {total = 0} = by("kept").dataset;
+		const count = number(waiting) + (waiting === items.length && total > waiting ? "+" : ""); // more than are shown
+		by("kept-title").textContent = text("kept", {total: number(total), count});
 	}
 
 	#item(kept) {

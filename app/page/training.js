@@ -116,8 +116,7 @@ export class Training {
 	}
 
 	#state() {
-		const {status, cancel_requested: cancelled, measuring, version} = this.#job;
-		if (cancelled && !OVER.includes(status)) return text("cancelling");
+		const {status, measuring, version} = this.#job;
 		if (status === "queued" && performance.now() - this.#since > LONG_IN_QUEUE_MS) return text("queuedLong");
 		return text(measuring && status === "running" ? "measuring" : `job-${status}`, {version});
 	}
@@ -180,9 +179,7 @@ export class Training {
 
 	#version({version, serving, metrics}) {
 		const words = make("div", {}, make("b", {textContent: text("version", {version})}));
-		for (const [key, split] of [["metrics", metrics.test], ["metricsFeedback", metrics.feedback]]) {
-			if (split) words.append(make("small", {textContent: text(key, figures(split))}));
-		}
+		if (metrics.test) words.append(make("small", {textContent: text("metrics", figures(metrics.test))}));
 		if (serving) return make("li", {className: "serves"}, words, make("span", {className: "badge", textContent: text("serves")}));
 		const button = make("button", {
 			type: "button",

@@ -130,7 +130,7 @@ def test_all_that_it_says_is_in_both_languages() -> None:
     assert set(re.findall(r'data-(?:text|label)="(\w+)"', html)) == german
     both = dict(re.findall(r'^\t"?([\w-]+)"?: \[(".*", |, )".*"\],$', of_scripts, re.MULTILINE))
     scripts = "".join(path.read_text() for path in FOLDER.glob("*.js"))
-    used = set(re.findall(r'text\("([\w-]+)"', scripts))
+    used = set(re.findall(r'\btext\("([\w-]+)"', scripts))
     assert used <= set(both)
     assert all(both[key] != ", " for key in used - {"unauthorized"})
     for key, pair in re.findall(r'^\t"?([\w-]+)"?: (\[".*"\]),$', of_scripts, re.MULTILINE):
