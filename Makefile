@@ -20,7 +20,7 @@ test: $(ready)
 	$(bin)/pytest -m "not docker"
 
 test-docker: $(ready)
-	$(bin)/pytest -m docker --numprocesses 0 tests/test_docker.py
+	$(bin)/pytest -m docker --numprocesses 0 tests/e2e/test_docker.py
 
 lint: $(ready)
 	$(bin)/ruff check .

@@ -2,5 +2,5 @@
 
 import os
 
-# Set before NumPy is imported. Its products are small here, and OpenBLAS's threads would only wait for each other.
+# Set before NumPy is imported. Matrix products are small here, so OpenBLAS's threads would only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

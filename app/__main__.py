@@ -7,17 +7,17 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-# What takes time to import is imported by the command that needs it.
+# Modules that take time to import are imported in the command that needs them.
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command, and leave with its status.
+    """Run one command and exit with its status.
 
     Args:
-        arguments: Of the command line; ``sys.argv`` by default.
+        arguments: The command line's arguments; ``sys.argv`` by default.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["train"]:  # it has a command line of its own
+    if arguments[:1] == ["train"]:  # it parses its own arguments
         _train(arguments[1:])
     options = _parser().parse_args(arguments)
     options.run(options)
@@ -41,8 +41,8 @@ def _read(options: argparse.Namespace) -> None:
 
 def _train(arguments: list[str]) -> None:
     if importlib.util.find_spec("keras") is None:
-        sys.exit("digits: Keras and TensorFlow are not installed; pip install 'digits[train]' brings them")
-    os.execv(sys.executable, [sys.executable, "-m", "training", *arguments])  # noqa: S606  # our own command
+        sys.exit("digits: Keras and TensorFlow are not installed; run: pip install 'digits[train]'")
+    os.execv(sys.executable, [sys.executable, "-m", "training", *arguments])  # noqa: S606  # the command is fixed
 
 
 def _work(options: argparse.Namespace) -> None:
@@ -63,13 +63,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on; default: %(default)s")
     serve.add_argument("--port", type=_port, default=8000, help="default: %(default)s")
     serve.add_argument(
-        "--workers", type=_count, help="server processes; default: one for each core for which there is memory"
+        "--workers", type=_count, help="server processes; default: one for each core, as far as memory allows"
     )
     serve.add_argument(
         "--model", type=Path, metavar="FILE", help="serve this saved Keras file, such as my-network.keras"
     )
     serve.add_argument(
-        "--pixels", choices=("0..255", "0..1", "-1..1"), help="numbers that it was trained on; default: 0..255"
+        "--pixels",
+        choices=("0..255", "0..1", "-1..1"),
+        help="range of the pixels that it was trained on; default: 0..255",
     )
     serve.add_argument(
         "--seed",
@@ -77,14 +79,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         nargs="?",
         const=shipped_folder(),
-        help="where DIGITS_MODELS has no version yet, begin with this folder's, by default the one that ships; always "
-        "so where DIGITS_MODELS is not set",
+        help="copy this folder's version if DIGITS_MODELS has none; without FOLDER the one that ships, which is also "
+        "the default if DIGITS_MODELS is not set",
     )
 
     read = commands.add_parser("read", help="read files, without a server", description="Reads files.")
     read.set_defaults(run=_read)
     read.add_argument("files", nargs="+", metavar="FILE", help="a picture; - for standard input")
-    read.add_argument("--json", action="store_true", help="a line of JSON for each file, as POST /predict answers")
+    read.add_argument(
+        "--json", action="store_true", help="print a line of JSON for each file, as POST /predict replies"
+    )
 
     commands.add_parser("train", help="train and measure networks; see digits train --help")
 

@@ -1,4 +1,4 @@
-"""The database: its connections, and what becomes of a call when it does not answer."""
+"""The database: connections, transactions, migrations, and errors while it does not answer."""
 
 import logging
 import sqlite3
@@ -20,55 +20,65 @@ _log = logging.getLogger("digits.database")
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0002"  # the newest migration; a test compares it with the files
 
-# Any number will do, as long as it is the same in every process: on PostgreSQL it stands for "the writer".
+# Key of the PostgreSQL advisory lock that writers take: any number that is the same in every process.
 _WRITER_LOCK = 0x44494749
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
-BUSY_SECONDS = 5  # how long to wait for other writers of an SQLite file
+BUSY_SECONDS = 5  # longest wait for other writers of an SQLite file
 
-# Seconds after which a server that says nothing at all counts as away. A statement that is only slow is ended by the
-# server itself before (see _options).
-SILENCE_SECONDS = 12.0
+# Longest wait for a PostgreSQL server that sends nothing at all. Statements that are merely slow are ended earlier, by
+# the server itself (see _options).
+RESPONSE_TIMEOUT_SECONDS = 12.0
 
 
 class Database:
-    """One database, SQLite or PostgreSQL. Connects when it is first needed, and again after it was away.
+    """An SQLite or PostgreSQL database. It connects at the first call, and again after an outage.
 
-    Writers exclude one another on both kinds, so what a writing transaction has read stays true until it ends.
+    There is one writing transaction at a time, so what it has read does not change until it ends.
     """
 
     def __init__(self, url: str) -> None:
-        """url: postgresql://… or sqlite:///path. Raises DatabaseUnavailable when it is of no kind that is known."""
+        """Prepare connections.
+
+        Args:
+            url: postgresql://… or sqlite:///path.
+
+        Raises:
+            DatabaseUnavailable: The URL is not valid, or the driver is missing.
+        """
         parsed = _parse(url)
         self._is_sqlite = parsed.drivername == "sqlite"
         self._file = Path(parsed.database or "") if self._is_sqlite else None
         try:
-            # orjson, because a loss that is no number any more must become null: PostgreSQL takes no NaN in JSON.
+            # orjson writes a loss of NaN as null. PostgreSQL does not accept NaN in JSON.
             self._engine = sa.create_engine(
                 parsed, json_serializer=lambda value: orjson.dumps(value).decode(), **_options(parsed)
             )
         except ModuleNotFoundError as error:
             raise DatabaseUnavailable(
-                f"DIGITS_DATABASE_URL needs {error.name}; pip install 'digits[postgres]' brings the driver"
+                f"DIGITS_DATABASE_URL needs {error.name}; run: pip install 'digits[postgres]'"
             ) from None
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         else:
-            sa.event.listen(self._engine, "do_connect", _connect_impatiently)
-        self._migrated = False
-        self._away: str | None = None  # why no connection could be had the last time; None when there was one
-        self._finding_out = threading.Lock()
-        self._told: str | None = None
+            sa.event.listen(self._engine, "do_connect", _connect_with_timeout)
+        self._is_migrated = False
+        self._outage: str | None = None  # why the last attempt to connect failed, or None
+        self._probe_lock = threading.Lock()  # held by the call that tries to connect during an outage
+        self._logged_reason: str | None = None
 
     def migrate(self) -> None:
-        """Bring the schema up to date; nothing where it is. Raises DatabaseUnavailable.
+        """Migrate the schema if it is not up to date.
 
-        Of several that come at once, in whatever process, the database lets one after the other do so. No lock of
-        ours is held for that: whoever waited for it would wait for the whole row of those that get no answer.
+        Several threads and processes may call this at once: the database's lock for writers has them wait for one
+        another. A lock in this process would add up their timeouts during an outage.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer, or is of another release.
         """
-        if self._migrated:
+        if self._is_migrated:
             return
         if self._file:
             try:
@@ -76,38 +86,47 @@ class Database:
             except OSError as error:
                 raise self._unavailable(f"{self._file.parent}: {error.strerror}") from None
         with self._connection(writing=False) as connection:
-            up_to_date = _revision(connection) == HEAD
-        if not up_to_date:  # only then is it worth to wait for those that write
+            is_current = _revision(connection) == HEAD
+        if not is_current:  # only then wait for other writers
             with self._connection(writing=True) as connection:
                 try:
                     _upgrade(connection)
                 except DatabaseUnavailable as error:
                     raise self._unavailable(str(error)) from None
-        self._migrated = True
+        self._is_migrated = True
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads. Raises DatabaseUnavailable."""
+        """Open a transaction that only reads.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
         self.migrate()
         with self._connection(writing=False) as connection:
             yield connection
-        self._told = None
+        self._logged_reason = None
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that may write, alone among all processes. Raises DatabaseUnavailable; then nothing is kept."""
+        """Open a transaction that may write. There is one at a time among all processes.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer. Nothing was written.
+        """
         self.migrate()
         with self._connection(writing=True) as connection:
             yield connection
-        self._told = None
+        self._logged_reason = None
 
     def now(self, connection: sa.Connection) -> float:
-        """The database's clock. SQLite has none of its own, and all its processes are on one machine."""
+        """Return the database's time in seconds since 1970. For SQLite it is this machine's."""
         if self._is_sqlite:
             return time.time()
         return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
     def close(self) -> None:
+        """Close all connections."""
         self._engine.dispose()
 
     @contextmanager
@@ -118,43 +137,42 @@ class Database:
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
                 yield connection
         except (sa.exc.DataError, sa.exc.IntegrityError):
-            raise  # it did answer: a mistake of ours, which trying again would repeat for ever
+            raise  # a bug of ours, not an outage, so another try would not help
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
             if _is_full(error):
                 raise self._unavailable(_reason(error), StorageFull) from error
-            self._migrated = False  # what comes back may be another one, or an older copy
+            self._is_migrated = False  # after the outage it may be another database, or an older copy
             raise self._unavailable(_reason(error)) from error
 
     def _connect(self) -> sa.Connection:
-        """A connection. While the database is away, one call at a time waits to see whether it is back.
+        """Return a connection. During an outage, one call at a time tries to connect, and the others fail at once.
 
-        The others are told at once. Else they would take all threads that the service has for such calls, and what
-        needs no database would wait too.
+        Otherwise they would occupy all threads of the service, and calls that need no database would wait too.
         """
-        alone = self._away is not None
-        if alone and not self._finding_out.acquire(blocking=False):
-            raise DatabaseUnavailable(self._away)
+        is_probe = self._outage is not None
+        if is_probe and not self._probe_lock.acquire(blocking=False):
+            raise DatabaseUnavailable(self._outage)
         try:
             connection = self._engine.connect()
         except sa.exc.DBAPIError as error:
-            self._away = _reason(error)
+            self._outage = _reason(error)
             raise
         finally:
-            if alone:
-                self._finding_out.release()
-        self._away = None
+            if is_probe:
+                self._probe_lock.release()
+        self._outage = None
         return connection
 
     def _unavailable(self, reason: str, kind: type[DatabaseUnavailable] = DatabaseUnavailable) -> DatabaseUnavailable:
-        """The error to raise; the log is told once, not by each of the calls that fail for the same reason."""
-        if reason != self._told:
-            self._told = reason
+        """Return the error to raise, and log it unless the last one had the same reason."""
+        if reason != self._logged_reason:
+            self._logged_reason = reason
             _log.error("the database does not answer: %s", reason)
         return kind(reason)
 
     def insert(self, table: Table) -> Any:
-        """An INSERT that can say what to do ON CONFLICT, which SQLAlchemy has a dialect at a time."""
-        # Here, as PostgreSQL's takes a fiftieth of the start, and most services do without it.
+        """Return an INSERT that supports ON CONFLICT, which SQLAlchemy has in its dialects only."""
+        # Imported here: PostgreSQL's dialect takes a fiftieth of the time to start, and most services do not need it.
         if self._is_sqlite:
             from sqlalchemy.dialects import sqlite
 
@@ -165,24 +183,25 @@ class Database:
 
 
 def _parse(url: str) -> sa.URL:
-    """Raises DatabaseUnavailable, in words that repeat nothing of the URL: it may hold a password."""
+    """Parse a URL. Raise DatabaseUnavailable if it is not valid, without the URL, which may have a password."""
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         raise DatabaseUnavailable(
-            "DIGITS_DATABASE_URL is no URL of a database; expected postgresql://user:password@host:5432/name, where "
-            "signs in the password are written as in a URL (%40 for @), or sqlite:///path"
+            "DIGITS_DATABASE_URL is not a database URL; expected sqlite:///path, or "
+            "postgresql://user:password@host:5432/name with URL encoding in the password (%40 for @)"
         ) from None
-    known = {*DRIVERS, *DRIVERS.values()}
-    if parsed.drivername not in known:
-        raise DatabaseUnavailable("DIGITS_DATABASE_URL is of a kind that is not known here; use postgresql or sqlite")
+    if parsed.drivername not in {*DRIVERS, *DRIVERS.values()}:
+        raise DatabaseUnavailable("DIGITS_DATABASE_URL names an unsupported database; use postgresql or sqlite")
     if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise DatabaseUnavailable("DIGITS_DATABASE_URL names no file; the worker, a process of its own, needs one")
+        raise DatabaseUnavailable(
+            "DIGITS_DATABASE_URL names no file, which the service and the worker need to share data"
+        )
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the disk of the database has no room left, by SQLite's code or PostgreSQL's."""
+    """Return whether the disk of the database is full, by SQLite's or PostgreSQL's error code."""
     cause = getattr(error, "orig", None)
     code = getattr(cause, "sqlite_errorcode", None)
     return (code is not None and code & 0xFF == sqlite3.SQLITE_FULL) or getattr(cause, "sqlstate", None) == "53100"
@@ -195,7 +214,8 @@ def _reason(error: Exception) -> str:
 def _options(url: sa.URL) -> dict[str, Any]:
     if url.drivername.startswith("sqlite"):
         return {"connect_args": {"check_same_thread": False, "timeout": BUSY_SECONDS}}
-    # A database that is away must not hold requests up: each step has a limit, in seconds or milliseconds.
+    # Each step has a timeout, so that an outage does not delay requests. Those of psycopg are in seconds, the others in
+    # milliseconds.
     limits = "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
     return {
         "connect_args": {"connect_timeout": 3, "tcp_user_timeout": 5000, "options": limits},
@@ -204,41 +224,41 @@ def _options(url: sa.URL) -> dict[str, Any]:
     }
 
 
-def _connect_impatiently(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
-    """A connection to PostgreSQL that breaks off when the server says nothing for SILENCE_SECONDS.
+def _connect_with_timeout(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
+    """Connect to PostgreSQL. The connection closes if the server sends nothing for RESPONSE_TIMEOUT_SECONDS.
 
-    The limits in _options are the server's own, or the network's. A server that is frozen, as by a disk that hangs,
-    heeds the first, and its kernel goes on acknowledging packets for the second.
+    The server or the network enforce the timeouts in _options. Neither does if the server is frozen, for example by a
+    disk that hangs: its kernel still acknowledges packets.
     """
     import psycopg
 
-    class Impatient(psycopg.Connection[Any]):
-        def wait(self, gen: Any, *more: Any, **options: Any) -> Any:
-            return super().wait(self._limited(gen), *more, **options)
+    class ConnectionWithTimeout(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+            return super().wait(self._limited(gen), *args, **kwargs)
 
         def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-            """The same steps of the protocol; between them psycopg looks in ten times a second, also in vain."""
-            deadline = time.monotonic() + SILENCE_SECONDS
+            """Run psycopg's protocol generator. While it waits, psycopg resumes it ten times a second."""
+            deadline = time.monotonic() + RESPONSE_TIMEOUT_SECONDS
             try:
-                wanted = next(gen)
+                state = next(gen)
                 while True:
-                    ready = yield wanted
+                    ready = yield state
                     if not ready and time.monotonic() > deadline:
                         self.close()
-                        raise psycopg.OperationalError(f"no answer within {SILENCE_SECONDS:g} seconds")
-                    wanted = gen.send(ready)
-            except StopIteration as done:  # some steps need no look at all
+                        raise psycopg.OperationalError(f"no answer within {RESPONSE_TIMEOUT_SECONDS:g} seconds")
+                    state = gen.send(ready)
+            except StopIteration as done:  # some generators never wait
                 return done.value
 
-    return Impatient.connect(*arguments, **options)
+    return ConnectionWithTimeout.connect(*arguments, **options)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where sqlite3 guesses
+    connection.isolation_level = None  # SQLAlchemy begins transactions, not sqlite3
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
-    # Kept in the file by whoever opens it first. SQLite refuses this at once while another is about to write or to do
-    # the same: of two who had begun to, neither could wait for the other.
+    # The first connection sets the mode in the file. SQLite does not wait for other connections here but fails at once,
+    # so the timeout is ours.
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -251,15 +271,15 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that begins reading and then writes can fail half-way; a writer asks for its turn at once.
-    writing = connection.get_execution_options().get("digits_writing")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    # A transaction that first reads and then writes can fail halfway, so writers take the lock at the start.
+    is_writing = connection.get_execution_options().get("digits_writing")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
 
 
 def _upgrade(connection: sa.Connection) -> None:
     if _revision(connection) == HEAD:
         return
-    # Imported here: it is needed once in the life of an installation, and takes memory and time.
+    # Imported here: an installation needs it once, and it takes time and memory.
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -276,5 +296,5 @@ def _upgrade(connection: sa.Connection) -> None:
 def _revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-    return found
+    revision: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return revision

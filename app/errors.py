@@ -1,114 +1,109 @@
-"""What can go wrong, in the service's own words. Knows nothing of HTTP.
+"""The exceptions of the service. They know nothing of HTTP; ``api.problems`` maps them to replies.
 
 DigitsError
-  RequestError                  what was sent cannot be understood
-    MalformedRequest            no HTTP request that can be answered
-    HeadTooLarge                its headers do not end
+  RequestError                  the request cannot be understood
+    MalformedRequest            it is not a valid HTTP request
+    HeadTooLarge                its headers are too large
     MalformedBody               a field is missing, of the wrong shape or out of range
-    MalformedParameter          of the query
+    MalformedParameter          a query parameter is not valid
     BodyTooLarge
-    Stalled                     the rest of the body does not come
+    Stalled                     the rest of the body does not arrive
     BatchTooLarge
-    UnsupportedMediaType        the body is of a type that carries no image
-    UnsupportedEncoding         the body is compressed, or a part of another
+    UnsupportedMediaType        the body's type cannot hold an image
+    UnsupportedEncoding         the body is compressed, or only a part
     Unauthorized                the admin token is missing or wrong
-  ImageError                    one image cannot be read; in a batch the others can
-    NotAnImage                  no image at all, cut short or corrupt
-    UnsupportedImage            of a format that is not read here
+  ImageError                    one image cannot be read; the others of a batch can
+    NotAnImage                  not an image, cut short or corrupt
+    UnsupportedImage            an unsupported format
     TooManyPixels
     Rejected                    its answer is not accepted; see app.inference.rejection
-    BlankImage
   ModelError                    a version cannot be served
     VersionNotFound
-    VersionUnusable             it was asked to serve and does not load
+    VersionUnusable             the requested version cannot be loaded
     NotWritable                 CURRENT cannot be replaced
-  RetrainingError               a job cannot be had or changed
+  RetrainingError               a job cannot be created, found or changed
     JobNotFound
-    JobOver                     it has ended, so there is nothing to cancel
-    QueueFull                   as many jobs wait as may
-    CannotTrain                 there is nothing here to train with
-    IdempotencyKeyReused        the key belongs to a request that asked for something else
+    JobOver                     it has ended, so it cannot be cancelled
+    QueueFull                   the maximum number of jobs is queued
+    CannotTrain                 training data or libraries are missing
+    IdempotencyKeyReused        the key belongs to a different request
   FeedbackNotFound              no correction has this number
-  Busy                          more is asked than the service can do
-    Overloaded                  as much waits as may
-    TooLate                     it waited until its deadline
-  Stopping                      the service was told to stop
-  StartError                    a setting with which the service cannot start
-  DatabaseUnavailable           what needs the database has to wait; predictions do not
-    StorageFull                 nothing can be written; what is there can be read
+  Busy                          the service has too much to do
+    Overloaded                  its queue is full
+    TooLate                     the deadline passed while it was queued
+  Stopping                      the service is stopping
+  StartError                    the service cannot start with these settings
+  DatabaseUnavailable           the database does not answer; predictions do not need it
+    StorageFull                 the database's disk is full; reading still works
 """
 
 
 class DigitsError(Exception):
-    """Base of all expected failures; the text says what to do about it and is shown to the user."""
+    """Base class of all expected failures. The text is shown to the user and explains what to do."""
 
 
 class RequestError(DigitsError):
-    """What was sent cannot be understood."""
+    """The request cannot be understood."""
 
 
 class MalformedRequest(RequestError):
-    """What came is no HTTP request that can be answered."""
+    """The bytes are not a valid HTTP request."""
 
 
 class HeadTooLarge(RequestError):
-    """The head of the request does not end within the limit."""
+    """The request line and headers are larger than the limit."""
 
 
 class MalformedBody(RequestError):
-    """A field is missing, of the wrong shape or out of range; the text names it and what was expected."""
+    """A field is missing, of the wrong shape or out of range. The text names it and what was expected."""
 
 
 class MalformedParameter(RequestError):
-    """A parameter of the query is none of the values that it may have; the text names them."""
+    """A query parameter has a value that is not allowed. The text names those that are."""
 
 
 class BodyTooLarge(RequestError):
-    """The body is longer than the service reads."""
+    """The body is larger than the limit."""
 
 
 class Stalled(RequestError):
-    """A part of the body came, and then no more; the text says how long it was waited for."""
+    """Part of the request arrived, and then no more within the timeout."""
 
 
 class BatchTooLarge(RequestError):
-    """More images than one call may carry."""
+    """There are more images than the limit for one call."""
 
 
 class UnsupportedMediaType(RequestError):
-    """The body is of a type that carries no image."""
+    """The body's media type cannot hold an image."""
 
 
 class UnsupportedEncoding(RequestError):
-    """The body is compressed, or only a part of another; it would be misread."""
+    """The body is compressed or only a part, so its bytes would be misread."""
 
 
 class Unauthorized(RequestError):
-    """The admin token is missing or wrong; which of the two is not told."""
+    """The admin token is missing or wrong. The text does not tell which of the two."""
 
 
 class ImageError(DigitsError):
-    """One image cannot be read; in a batch the others are answered."""
+    """One image cannot be read. In a batch the others are still answered."""
 
 
 class NotAnImage(ImageError):
-    """The bytes are no image, or an image that is cut short or corrupt."""
+    """The bytes are not an image, or the image is cut short or corrupt."""
 
 
 class UnsupportedImage(ImageError):
-    """The bytes are of a format that is not read here."""
+    """The image's format is not supported."""
 
 
 class TooManyPixels(ImageError):
-    """Width times height is over the limit; known from the header, nothing was decoded."""
-
-
-class BlankImage(ImageError):
-    """There is nothing on the image that could be a digit."""
+    """Width times height is over the limit. The header has both, so nothing was decoded."""
 
 
 class ModelError(DigitsError):
-    """A version cannot be served; the text names the file and the reason."""
+    """A version cannot be served. The text names the file and the reason."""
 
 
 class VersionNotFound(ModelError):
@@ -116,15 +111,15 @@ class VersionNotFound(ModelError):
 
 
 class VersionUnusable(ModelError):
-    """A version that was asked to serve does not load; the text names the file, below the models' folder."""
+    """The requested version cannot be loaded. The text names the file, relative to the models' folder."""
 
 
 class NotWritable(ModelError):
-    """CURRENT cannot be replaced: the disk is full, or the folder is not the service's to write."""
+    """CURRENT cannot be replaced: the disk is full, or the folder is not writable."""
 
 
 class RetrainingError(DigitsError):
-    """A job cannot be had or changed."""
+    """A job cannot be created, found or changed."""
 
 
 class JobNotFound(RetrainingError):
@@ -132,19 +127,19 @@ class JobNotFound(RetrainingError):
 
 
 class JobOver(RetrainingError):
-    """The job has ended, so there is nothing to cancel."""
+    """The job has ended, so it cannot be cancelled."""
 
 
 class QueueFull(RetrainingError):
-    """As many jobs wait as may."""
+    """The maximum number of jobs is queued."""
 
 
 class CannotTrain(RetrainingError):
-    """There is nothing here to train with; the text says what to set or install."""
+    """Training data or libraries are missing. The text names what to set or install."""
 
 
 class IdempotencyKeyReused(RetrainingError):
-    """The key belongs to an earlier request that asked for something else."""
+    """The Idempotency-Key belongs to an earlier, different request."""
 
 
 class FeedbackNotFound(DigitsError):
@@ -152,37 +147,37 @@ class FeedbackNotFound(DigitsError):
 
 
 class Busy(DigitsError):
-    """More is asked than the service can do."""
+    """The service has too much to do."""
 
 
 class Overloaded(Busy):
-    """As much waits as may."""
+    """The queue is full."""
 
     def __init__(self) -> None:
-        super().__init__("there is more to do than the service can; try again in a moment")
+        super().__init__("the service has too much to do; try again in a moment")
 
 
 class TooLate(Busy):
-    """It waited until its deadline without a turn."""
+    """The deadline passed while the call was queued."""
 
     def __init__(self) -> None:
-        super().__init__("there was too much to do to answer in time; try again in a moment")
+        super().__init__("the service had too much to do to answer in time; try again in a moment")
 
 
 class Stopping(DigitsError):
-    """The service was told to stop."""
+    """The service is stopping."""
 
     def __init__(self) -> None:
-        super().__init__("the service is stopping; ask another one, or try again when it has started")
+        super().__init__("the service is stopping; use another one, or try again when it has restarted")
 
 
 class StartError(DigitsError):
-    """A setting with which the service cannot start."""
+    """The service cannot start with these settings."""
 
 
 class DatabaseUnavailable(DigitsError):
-    """The database does not answer; the text is for the log."""
+    """The database does not answer. The text is for the log."""
 
 
 class StorageFull(DatabaseUnavailable):
-    """There is no room on the disk of the database; the text is for the log."""
+    """The disk of the database is full. The text is for the log."""

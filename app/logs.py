@@ -12,10 +12,10 @@ _STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "col
 
 
 class JsonFormatter(logging.Formatter):
-    """Time, level, logger and message, and whatever was passed as ``extra``."""
+    """Formats a record as JSON: time, level, logger, message, and the fields of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Return the record as one line."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -29,11 +29,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure() -> None:
-    """Send every log through one handler, but uvicorn's own access log, which would say everything twice."""
+    """Send all loggers to one handler, and switch uvicorn's access log off, which repeats our own."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    # The lines do not tell where in the code or in which thread they arose, so it need not be found out.
-    logging._srcfile = None  # as the documentation of logging says
+    # The lines have no place in the code, thread or process, so logging need not look for them.
+    logging._srcfile = None  # documented in the logging HOWTO, "Optimization"
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
@@ -42,7 +42,7 @@ def configure() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(logging.INFO)
-    logging.captureWarnings(capture=True)  # Pillow warns of odd metadata in pictures
+    logging.captureWarnings(capture=True)  # such as Pillow's, of odd metadata in pictures
     access = logging.getLogger("uvicorn.access")
     access.handlers, access.propagate = [], False
 
@@ -50,5 +50,5 @@ def configure() -> None:
 def _json(line: dict[str, Any]) -> str:
     try:
         return orjson.dumps(line, default=str).decode()
-    except TypeError:  # half a surrogate pair from outside; the standard library escapes it
+    except TypeError:  # a lone surrogate from outside; the standard library escapes it
         return json.dumps(line, default=str)

@@ -1,4 +1,4 @@
-"""The application. Run it with ``python -m app``, or with uvicorn as the README says."""
+"""Builds the FastAPI application. Run it with ``python -m app``, or with uvicorn as the README describes."""
 
 import asyncio
 import contextlib
@@ -24,8 +24,8 @@ from app import logs
 from app.api import auth, feedback, health, models, openapi, page, predictions, problems, retraining
 from app.api.bodies import BodyReader
 from app.api.decode_pool import DecodePool
+from app.api.micro_batcher import MicroBatcher
 from app.api.middleware import AccessMiddleware
-from app.api.together import Together
 from app.database import Database
 from app.errors import DatabaseUnavailable, DigitsError, ModelError, StartError
 from app.inference import keras_file
@@ -37,32 +37,31 @@ from app.retraining.feedback import Feedback
 from app.retraining.jobs import Jobs
 from app.retraining.supervisor import supervise
 from app.services import Services
-from app.settings import Settings, faults
-from app.vision.read import read_small
+from app.settings import Settings, validation_message
+from app.vision.pipeline import preprocess_many
 
 DESCRIPTION = """Reads handwritten digits. Send a picture, get a digit with ten probabilities:
 
     curl -F file=@seven.png http://127.0.0.1:8000/predict
 
-Errors are `application/problem+json`; their `detail` says what to do."""
+Errors are `application/problem+json`; their `detail` explains what to do."""
 
-# The status with which a server process leaves that cannot start. uvicorn's supervisor does not start it again.
+# Exit status of a server process that cannot start. uvicorn's supervisor does not restart a process with this status.
 STARTUP_FAILURE = 3
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service and load the version that CURRENT names.
 
-    The version loads here, not in the lifespan, so that one that does not load ends the start with one line, whatever
-    server runs the app.
+    The version is loaded here, not in the lifespan: if that fails, the process ends with one log line on any server.
 
     Args:
-        settings: Without them, as a server calls it, they come from the environment, and what the operator has to mend
-            ends the process with one line and status 3.
+        settings: None reads them from the environment. An error then ends the process with one log line and status
+            ``STARTUP_FAILURE`` instead of an exception.
 
     Raises:
-        ModelError: The version does not load.
-        StartError: A setting cannot be.
+        ModelError: The version cannot be loaded.
+        StartError: The service cannot start with these settings.
     """
     if settings is not None:
         return _build(settings)
@@ -70,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     try:
         return _build(Settings.from_environment())
     except ValidationError as error:
-        logging.getLogger("digits").critical(faults(error))
+        logging.getLogger("digits").critical(validation_message(error))
     except (ModelError, StartError) as error:
         logging.getLogger("digits").critical(str(error))
     sys.exit(STARTUP_FAILURE)
@@ -82,7 +81,7 @@ def _build(settings: Settings) -> FastAPI:
     manager = ModelManager(settings.models, settings.threads, metrics, settings.max_waiting)
     try:
         database = Database(settings.database())
-    except DatabaseUnavailable as error:  # of a kind that is not known, or without its driver
+    except DatabaseUnavailable as error:  # an unknown kind of database, or its driver is missing
         raise StartError(str(error)) from None
     jobs = Jobs(database, settings.lease)
 
@@ -97,19 +96,19 @@ def _build(settings: Settings) -> FastAPI:
             manager=manager,
             bodies=BodyReader(),
             decode_pool=decode_pool,
-            small_pictures=Together(read_small),
+            small_pictures=MicroBatcher(preprocess_many),
             jobs=jobs,
             feedback=Feedback(database),
             event_feed=EventFeed(jobs),
-            stopping=_set_by_signals(),
+            stopping=_stop_event(),
             admin_digest=auth.load_admin_digest(settings),
             export_lock=asyncio.Lock(),
         )
         tasks = [asyncio.create_task(manager.watch()), asyncio.create_task(_migrate(database))]
         if settings.worker == "embedded":
             tasks.append(asyncio.create_task(supervise(settings)))
-        # What was imported stays, and requests leave next to no garbage. To look for it costs a tenth of the requests a
-        # second, and a pause of a tenth of a second where all objects are looked at.
+        # Imported modules stay in memory, and requests leave almost no garbage. Frequent collections would cost a tenth
+        # of the throughput, and a full one pauses the process for 0.1 seconds.
         gc.freeze()
         gc.set_threshold(20_000)
         try:
@@ -121,14 +120,14 @@ def _build(settings: Settings) -> FastAPI:
             decode_pool.close()
             database.close()
 
-    app = FastAPIOffline(  # FastAPI whose documentation page needs no other host
+    app = FastAPIOffline(  # FastAPI with a /docs page that loads nothing from other hosts
         title="Digits",
         version=version("digits"),
         description=DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan,
         routes=[*predictions.routes, *page.routes()],
-        redirect_slashes=False,  # AccessMiddleware takes both; a redirect would need to know the proxy's scheme
+        redirect_slashes=False,  # AccessMiddleware accepts both forms; a redirect would need the proxy's scheme
     )
     for router in (models.router, retraining.router, feedback.router, health.router):
         app.include_router(router)
@@ -143,31 +142,31 @@ def _build(settings: Settings) -> FastAPI:
             allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-request-id"],
             expose_headers=["location", "retry-after", "x-request-id"],
         )
-    app.add_middleware(AccessMiddleware)  # the outermost, so that it sees preflights too
+    app.add_middleware(AccessMiddleware)  # the outermost one, so that it also logs preflight requests
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 
 async def _migrate(database: Database) -> None:
-    """Before the first call that needs it, where the database answers; else that call tries again."""
+    """Migrate the database at the start. If it does not answer, the first call that needs it tries again."""
     with contextlib.suppress(DatabaseUnavailable):
         await asyncio.to_thread(database.migrate)
 
 
-def _set_by_signals() -> asyncio.Event:
-    """An event that is set when the server is told to stop. uvicorn tells the app only after the last reply."""
+def _stop_event() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set. uvicorn ends the lifespan only after the last reply."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(stopping.set)
-        before = handlers[number]
-        if callable(before):
-            before(number, frame)
+        previous = previous_handlers[number]
+        if callable(previous):
+            previous(number, frame)
 
     if threading.current_thread() is not threading.main_thread():
-        return stopping  # only the main thread hears signals
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in handlers:
-        signal.signal(number, hear)
+        return stopping  # handlers can be set on the main thread only
+    previous_handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in previous_handlers:
+        signal.signal(number, on_signal)
     return stopping

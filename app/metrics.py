@@ -1,4 +1,4 @@
-"""Prometheus metrics, of one service process or of several together."""
+"""Prometheus metrics of one service process, or of several together."""
 
 import os
 from pathlib import Path
@@ -14,17 +14,17 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Requests, latencies, batch sizes, rejected pictures, the version serving. One registry an app: nothing is global.
+    """Counts requests, latencies, batch sizes and rejected pictures, and shows the version that serves.
 
-    Where PROMETHEUS_MULTIPROC_DIR names a folder, all processes with the same one count there, and each tells the
-    sums of all. Of what is a state, not a count, it tells that of the process that is behind: the lowest version
-    that serves, and whether any is not the one that should.
+    Each app has a registry of its own. Processes that share the folder PROMETHEUS_MULTIPROC_DIR each expose the sums
+    over all of them. Gauges show the process that lags: the lowest version that serves, and 1 for
+    ``digits_model_behind`` if any process is behind.
     """
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        """Register all metrics, told as 0 from the start."""
+        """Register all metrics."""
         if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             _forget_dead_processes(Path(folder))
         self._registry = CollectorRegistry()
@@ -41,13 +41,13 @@ class Metrics:
             "digits_batch_images", "Images in one run of the network.", buckets=_IMAGES, registry=self._registry
         )
         self._rejected = [
-            Counter(name, "Pictures whose answer was not accepted.", ("reason",), registry=self._registry)
+            Counter(name, "Pictures whose answer was rejected.", ("reason",), registry=self._registry)
             for name in ("digits_rejected", "digits_declined")  # the second is the old name, for one release
         ]
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         for counter in self._rejected:
             for reason in RejectionReason:
-                counter.labels(reason)  # told from the start, as 0
+                counter.labels(reason)  # exposed as 0 from the start
         self._version = Gauge(
             "digits_model_version",
             "The version that serves.",
@@ -57,46 +57,57 @@ class Metrics:
         )
         self._behind = Gauge(
             "digits_model_behind",
-            "1 while what CURRENT names is not what serves.",
+            "1 while the version that CURRENT names does not serve.",
             registry=self._registry,
             multiprocess_mode="livemax",
         )
         self._failed_loads = Counter(
-            "digits_model_load_failures", "Versions that did not load.", registry=self._registry
+            "digits_model_load_failures", "Versions that could not be loaded.", registry=self._registry
         )
 
     def request(self, method: str, path: str, status: int, seconds: float) -> None:
-        """path: the route's pattern, never the raw path, so that the number of series is bounded."""
-        # Finding a series by its labels costs as much as counting in it.
-        requests, times = self._series.get((method, path, status)) or self._find(method, path, status)
-        requests.inc()
-        times.observe(seconds)
+        """Count a request that was answered.
 
-    def _find(self, method: str, path: str, status: int) -> tuple[Counter, Histogram]:
-        found = self._requests.labels(method, path, str(status)), self._seconds.labels(path)
-        self._series[method, path, status] = found
-        return found
+        Args:
+            method: HTTP method.
+            path: Pattern of the route, not the path itself, so that the number of series is bounded.
+            status: HTTP status of the reply.
+            seconds: Time from the request's headers to the end of its reply.
+        """
+        # prometheus_client's look-up of a series by its labels costs as much as counting, so series are cached.
+        requests, latencies = self._series.get((method, path, status)) or self._add_series(method, path, status)
+        requests.inc()
+        latencies.observe(seconds)
+
+    def _add_series(self, method: str, path: str, status: int) -> tuple[Counter, Histogram]:
+        series = self._requests.labels(method, path, str(status)), self._seconds.labels(path)
+        self._series[method, path, status] = series
+        return series
 
     def batch(self, images: int) -> None:
+        """Count a run of the network."""
         self._batches.observe(images)
 
     def rejected(self, reason: RejectionReason) -> None:
+        """Count a rejected picture."""
         for counter in self._rejected:
             counter.labels(reason).inc()
 
     def serving(self, name: str, version: int) -> None:
+        """Note that this version serves."""
         self._version.labels(name).set(version)
         self._behind.set(0)
 
     def behind(self) -> None:
-        """CURRENT names what does not serve, or not yet."""
+        """Note that CURRENT names another version than the one that serves."""
         self._behind.set(1)
 
     def load_failed(self) -> None:
+        """Count a version that could not be loaded."""
         self._failed_loads.inc()
 
     def exposition(self) -> bytes:
-        """All metrics in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             return generate_latest(self._registry)
         registry = CollectorRegistry()
@@ -105,7 +116,7 @@ class Metrics:
 
 
 def _forget_dead_processes(folder: Path) -> None:
-    """Remove what processes that are gone told of their state. What they counted stays."""
+    """Remove the gauges of processes that have ended. Their counters stay."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         try:

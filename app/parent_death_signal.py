@@ -1,7 +1,7 @@
-"""Ties a command to the process that starts it: when that one ends, however it ends, so does the command.
+"""Kills a child process when its parent ends, however the parent ends (Linux only).
 
-Standard library only: the service starts its workers this way, and they the trainings. It is also the program that
-stands between the two for a moment.
+The service starts its workers this way, and workers their trainings. This module is also the program that sets the
+signal and then becomes the command, so it uses the standard library only.
 """
 
 import ctypes
@@ -13,28 +13,38 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def with_parent_death_signal(command: list[str]) -> list[str]:
-    """The command that runs ``command`` and is killed with this process; on Linux, elsewhere it only runs it.
+    """Wrap a command so that it is killed when this process ends.
 
-    The kernel watches the thread that starts the command, not the process: start it from one that stays.
-    Whatever ``command`` starts in turn is not tied, unless that is tethered too.
+    The kernel watches the thread that starts the command, not the process: use a thread that lives as long as the
+    process. Processes that the command starts are not killed with it, unless it wraps them too.
+
+    Args:
+        command: A program with its arguments.
+
+    Returns:
+        The command to start in its place. Outside Linux it only runs ``command``.
     """
-    # -I and -S: nothing of the caller's environment or of this file's folder is imported on the way.
+    # -I and -S: Python imports nothing from the environment, site-packages or this file's folder.
     return [sys.executable, "-IS", __file__, str(os.getpid()), *command]
 
 
 def set_parent_death_signal(parent: int) -> None:
-    """Tie this process to the one with this id, which started it. Ends it at once where that one is gone already."""
+    """Have the kernel kill this process when its parent ends. Exit at once if the parent has ended already.
+
+    Args:
+        parent: Process id of the parent.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the kernel was asked to watch it
+        if os.getppid() != parent:  # it ended before prctl was called
             sys.exit(1)
 
 
 def main() -> None:
-    """Tie this process to its parent and become the command."""
+    """Set the signal and become the command: ``parent_death_signal.py PARENT COMMAND ...``."""
     parent, *command = sys.argv[1:]
     set_parent_death_signal(int(parent))
-    os.execvp(command[0], command)  # noqa: S606  # no shell is wanted
+    os.execvp(command[0], command)  # noqa: S606  # no shell is needed
 
 
 if __name__ == "__main__":

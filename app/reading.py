@@ -1,4 +1,4 @@
-"""Reads files without a server, as ``digits read`` does."""
+"""The command ``digits read``: reads files without a server."""
 
 import sys
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from app.inference.ensemble import Cascade, load_version
 from app.inference.rejection import reject
 from app.registry import store
 from app.registry.manifest import Manifest
-from app.settings import Settings, faults
-from app.vision.read import read
+from app.settings import Settings, validation_message
+from app.vision.pipeline import preprocess
 
 
 def read_files(names: Sequence[str], *, as_json: bool) -> int:
-    """Read pictures and print a line for each: file, digit, confidence, and the reason where it is rejected.
+    """Read pictures and print a line for each: file, digit, confidence, and the reason if it is rejected.
 
     Args:
-        names: Of files; ``-`` is standard input.
-        as_json: Print JSON objects, with what ``POST /predict`` replies.
+        names: File names; ``-`` is standard input.
+        as_json: Print JSON objects with the fields of a reply to ``POST /predict``.
 
     Returns:
-        0, or 1 where a file could not be read; that is told on standard error, or in the JSON object.
+        The exit status: 0, or 1 if a file could not be read. The error is on standard error, or in the JSON object.
     """
     try:
         settings = Settings.from_environment()
         manifest, cascade = _load(settings)
     except ValidationError as error:
-        print(f"digits: {faults(error)}", file=sys.stderr)
+        print(f"digits: {validation_message(error)}", file=sys.stderr)
         return 1
     except (ModelError, StartError, store.VersionError) as error:
         print(f"digits: {error}", file=sys.stderr)
@@ -41,7 +41,7 @@ def read_files(names: Sequence[str], *, as_json: bool) -> int:
     status, width = 0, max(map(len, names))
     for name in names:
         try:
-            found = _read(name, settings.max_pixels, manifest, cascade)
+            reading = _read(name, settings.max_pixels, manifest, cascade)
         except ImageError as error:
             status = 1
             if as_json:
@@ -51,15 +51,15 @@ def read_files(names: Sequence[str], *, as_json: bool) -> int:
             continue
         if as_json:
             model = {"name": manifest.name, "version": manifest.version}
-            print(to_json({"file": name} | found | {"model": model}).decode(), flush=True)
+            print(to_json({"file": name} | reading | {"model": model}).decode(), flush=True)
         else:
-            line = f"{name:{width}}  {found['digit']}  {found['confidence']:7.2%}  {found['reason'] or ''}"
+            line = f"{name:{width}}  {reading['digit']}  {reading['confidence']:7.2%}  {reading['reason'] or ''}"
             print(line.rstrip(), flush=True)
     return status
 
 
 def _load(settings: Settings) -> tuple[Manifest, Cascade]:
-    """The version that serves in DIGITS_MODELS, or the one that ships where there is none."""
+    """Load the version that serves in DIGITS_MODELS, or the one that ships if there is none."""
     keras_file.convert(settings)
     folder = settings.models
     if not (folder / store.CURRENT).exists() and (shipped := store.shipped_folder()):
@@ -72,7 +72,7 @@ def _read(name: str, max_pixels: int, manifest: Manifest, cascade: Cascade) -> d
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise NotAnImage((error.strerror or str(error)).lower()) from None
-    picture = read(content, max_pixels)
+    picture = preprocess(content, max_pixels)
     rows = cascade.predict(picture.image[np.newaxis])
     (reading,) = readings(rows, [picture.reason or reject(rows, manifest.threshold)[0]])
     return reading

@@ -1,4 +1,7 @@
-"""What the lifespan builds, on ``app.state``: not every ASGI server passes the lifespan's own state to requests."""
+"""The objects that the lifespan builds, and typed access to them.
+
+They hang on ``app.state``, because not every ASGI server passes the lifespan's state to requests.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -8,26 +11,34 @@ from fastapi import Depends, FastAPI, Request
 
 from app.api.bodies import BodyReader
 from app.api.decode_pool import DecodePool
-from app.api.together import Together
+from app.api.micro_batcher import MicroBatcher
 from app.inference.manager import LoadedModel, ModelManager
 from app.metrics import Metrics
 from app.retraining.events import EventFeed
 from app.retraining.feedback import Feedback
 from app.retraining.jobs import Jobs
 from app.settings import Settings
-from app.vision.ink import Float32Image, UInt8Image
-from app.vision.read import PreprocessedImage
+from app.vision.image_ops import Float32Image, UInt8Image
+from app.vision.pipeline import PreprocessedImage
 
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that requests work with.
+    """Everything that route handlers use.
 
     Attributes:
-        small_pictures: Reads pictures of 28x28.
-        stopping: Set when the service was told to stop.
-        admin_digest: SHA-256 of the admin token. None where there is none, and every call that needs it is refused.
-        export_lock: Held by the one archive that is being sent.
+        settings: The settings of the service.
+        metrics: Counters and gauges for Prometheus.
+        manager: Holds the version that serves.
+        bodies: Reads request bodies.
+        decode_pool: Threads that parse bodies and decode pictures.
+        small_pictures: Preprocesses pictures of 28x28 pixels, several in one call.
+        jobs: The retraining jobs.
+        feedback: The corrections.
+        event_feed: Wakes event streams when there are new events.
+        stopping: Set by SIGTERM and SIGINT.
+        admin_digest: SHA-256 of the admin token. None where there is no token; calls that need it are then refused.
+        export_lock: Held while the feedback archive is sent, so that one is sent at a time.
     """
 
     settings: Settings
@@ -35,7 +46,7 @@ class Services:
     manager: ModelManager
     bodies: BodyReader
     decode_pool: DecodePool
-    small_pictures: Together[Float32Image | UInt8Image, PreprocessedImage]
+    small_pictures: MicroBatcher[Float32Image | UInt8Image, PreprocessedImage]
     jobs: Jobs
     feedback: Feedback
     event_feed: EventFeed
@@ -45,12 +56,12 @@ class Services:
 
 
 def services_of(app: FastAPI) -> Services:
-    """What the lifespan of an app has built."""
+    """Return what the lifespan of an app has built."""
     return cast(Services, app.state.services)
 
 
 def model_of(request: Request) -> LoadedModel:
-    """The version that serves as the request comes. It answers to the end, and is the one in the log."""
+    """Return the version that serves now, and note it for the log. The request uses it to its end."""
     model = services_of(request.app).manager.model
     request.state.version = model.manifest.version
     return model

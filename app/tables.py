@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, Double, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text
 
-# Times are seconds since 1970, UTC, by the database's clock, so that several hosts need not agree on theirs.
+# Times are seconds since 1970, UTC, from the database's clock, since the clocks of several hosts may differ.
 metadata = sa.MetaData()
 
 jobs = Table(
@@ -11,24 +11,24 @@ jobs = Table(
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
     Column("status", Text, nullable=False, index=True),
-    Column("asked", sa.JSON, nullable=False),  # as it came, so that a repeated request can be told from another
+    Column("asked", sa.JSON, nullable=False),  # the request's body, to recognise a repeated request
     Column("request", sa.JSON, nullable=False),
     Column("idempotency_key", Text, unique=True),
     Column("created", Double, nullable=False),
     Column("started", Double),
     Column("finished", Double),
-    # Whose job it is while it runs: a new token each time that it is taken, and until when its worker may be silent.
+    # While the job runs: the lease's token, which is new for each attempt, and the time at which the lease expires.
     Column("claim", Text),
     Column("lease", Double),
-    Column("steps", Integer, nullable=False),  # epochs and phases behind it
-    Column("attempts", Integer, nullable=False),  # times that it was taken since its last step
+    Column("steps", Integer, nullable=False),  # epochs and phases that are done
+    Column("attempts", Integer, nullable=False),  # how often a worker took it since its last step
     Column("cancel_requested", Boolean, nullable=False),
     Column("progress", sa.JSON(none_as_null=True)),
     Column("verdict", sa.JSON(none_as_null=True)),
     Column("parent", Integer),
     Column("version", Integer),
     Column("reason", Text),
-    sqlite_autoincrement=True,  # an id is never given twice
+    sqlite_autoincrement=True,  # ids are never reused
 )
 
 events = Table(
@@ -48,18 +48,18 @@ workers = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("seen", Double, nullable=False),
-    Column("problem", Text),  # why it cannot train, where it cannot
-    Column("recipes", sa.JSON(none_as_null=True)),  # names that it knows
+    Column("problem", Text),  # why it cannot train, or null
+    Column("recipes", sa.JSON(none_as_null=True)),  # names of the recipes that it knows
 )
 
 feedback = Table(
     "feedback",
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
-    Column("digest", Text, nullable=False, unique=True),  # SHA-256 of the image as the model saw it
+    Column("digest", Text, nullable=False, unique=True),  # SHA-256 of the preprocessed image
     Column("label", Integer, nullable=False),
-    Column("held_back", Boolean, nullable=False),
-    Column("seen", LargeBinary, nullable=False),  # 28x28 bytes
+    Column("held_back", Boolean, nullable=False),  # held out: measured on, never learned from
+    Column("seen", LargeBinary, nullable=False),  # the preprocessed image, 28x28 bytes
     Column("sent", LargeBinary, nullable=False),
     Column("sent_type", Text, nullable=False),
     Column("prediction", Integer, nullable=False),

@@ -1,1 +1,1 @@
-"""Long runs against the real service: commands, whose last results are written down in README.md."""
+"""Long runs against the real service: commands, whose last results stand in docs/benchmarks.md."""

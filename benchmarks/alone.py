@@ -1,4 +1,4 @@
-"""What decoding and the network reach without a service around them: a process a core, nothing between them."""
+"""How fast decoding and the network are without a service: a process for each core, nothing between them."""
 
 import multiprocessing
 import os
@@ -9,11 +9,20 @@ from multiprocessing.synchronize import Barrier
 
 import numpy as np
 
-BATCH = 64  # the largest of the first stage
+MAX_BATCH_SIZE = 64  # of the first stage
 
 
 def rate(images: Sequence[bytes], seconds: float, decode: bool) -> float:
-    """Images a second over all cores. images: files where they are to be decoded, else 784 bytes each."""
+    """Measure for some seconds.
+
+    Args:
+        images: Files where ``decode`` is set, else 784 bytes each.
+        seconds: How long.
+        decode: Whether the files are decoded, too.
+
+    Returns:
+        Images a second over all cores.
+    """
     context = multiprocessing.get_context("spawn")  # a runtime with threads does not survive a fork
     processes = len(os.sched_getaffinity(0))
     barrier = context.Barrier(processes)
@@ -33,19 +42,19 @@ def _work(images: Sequence[bytes], seconds: float, decode: bool, barrier: Barrie
     from app.inference.ensemble import load_cascade
     from app.registry import store
     from app.settings import Settings
-    from app.vision.read import read
+    from app.vision.pipeline import preprocess
     from benchmarks.service import ROOT
 
     models = ROOT / "models" / "digits"
     cascade = load_cascade(Graph(store.verify(models / str(store.current(models)))), threads=1)
-    most = Settings.from_environment().max_pixels
+    max_pixels = Settings.from_environment().max_pixels
     barrier.wait()
     done, began = 0, time.monotonic()
     while time.monotonic() < began + seconds:
-        for start in range(0, len(images), BATCH):
-            chunk = images[start : start + BATCH]
+        for start in range(0, len(images), MAX_BATCH_SIZE):
+            chunk = images[start : start + MAX_BATCH_SIZE]
             if decode:
-                cascade.predict(np.stack([read(image, most).image for image in chunk]))
+                cascade.predict(np.stack([preprocess(image, max_pixels).image for image in chunk]))
             else:
                 cascade.predict(np.frombuffer(b"".join(chunk), np.uint8).reshape(-1, 28, 28))
         done += len(images)

@@ -26,12 +26,12 @@ from training.evaluate import png
 
 RESTRICTED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]  # noqa: S108
 RESTRICTED += ["--user", "10001", "--memory", "512m", "--network", "host", "--env", f"DIGITS_ADMIN_TOKEN={TOKEN}"]
-CORRECTIONS = 50
-JOB = {"start": "current", "epochs": 3, "images": 10_000, "force": True}
+CORRECTION_COUNT = 50
+JOB_REQUEST = {"start": "current", "epochs": 3, "images": 10_000, "force": True}
 
 
 def add_to(commands: Any) -> None:
-    """The command line of this one."""
+    """Add the command to the command line."""
     parser = commands.add_parser("docker", help=__doc__.splitlines()[0], description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("DIGITS_DATA"), help="MNIST; default: DIGITS_DATA")
     parser.add_argument("--postgres", metavar="IMAGE", help="such as postgres:17")
@@ -42,7 +42,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> bool:
-    """All of it; False when something did not hold."""
+    """Run all parts. Returns False when something that must hold did not."""
     digits = data.load(options.data)
     images = [png(image) for image in digits.test.images[:1000]]
     held = _sizes()
@@ -74,7 +74,7 @@ def _sizes() -> dict[str, bool]:
 
 
 class Container:
-    """The service in a restricted container on the host's network, so that a refused connection is one."""
+    """The service in a restricted container. On the host's network a refused connection is seen as such."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -169,8 +169,8 @@ class Project:
         lines = [f"DIGITS_ADMIN_TOKEN={TOKEN}", f"DIGITS_PUBLISH=127.0.0.1:{self._port}"]
         lines += [f"COMPOSE_PROJECT_NAME=digits-{folder.name[-8:].lower().replace('_', 'x')}"]
         if postgres:
-            readme = (ROOT / "README.md").read_text()
-            lines += re.findall(r"^```ini\n(.*?)\n```", readme, re.MULTILINE | re.DOTALL)
+            page = (ROOT / "docs" / "operations.md").read_text()
+            lines += re.findall(r"^```ini\n(.*?)\n```", page, re.MULTILINE | re.DOTALL)
             (folder / "override.yml").write_text(f"services: {{postgres: {{image: {postgres}}}}}\n")
             lines += ["COMPOSE_FILE=docker-compose.yml:override.yml"]
         (folder / ".env").write_text("\n".join(lines) + "\n")
@@ -198,7 +198,7 @@ def _project(postgres: str | None) -> Iterator[Project]:
 
 
 def _story(mnist: Path, digits: data.Digits, postgres: str | None) -> dict[str, bool]:
-    """Up, corrections, retraining with a worker that is killed twice, served without a restart, down, up."""
+    """Start, correct, retrain while the worker is killed twice, serve the result without a restart, stop, start."""
     where = "PostgreSQL" if postgres else "SQLite"
     with _project(postgres) as project:
         project.compose("up", "--detach")
@@ -206,14 +206,16 @@ def _story(mnist: Path, digits: data.Digits, postgres: str | None) -> dict[str, 
         with httpx.Client(base_url=project.url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60) as client:
             _docker("cp", f"{mnist}/.", f"{project.id('worker')}:/data")
             _await(lambda: client.get("/jobs").is_success)
-            for image, label in zip(digits.train.images[:CORRECTIONS], digits.train.labels[:CORRECTIONS], strict=True):
+            for image, label in zip(
+                digits.train.images[:CORRECTION_COUNT], digits.train.labels[:CORRECTION_COUNT], strict=True
+            ):
                 client.post("/feedback", files={"file": png(image)}, data={"label": str(label)}).raise_for_status()
-            _await(lambda: client.post("/retrain", json=JOB).is_success)
+            _await(lambda: client.post("/retrain", json=JOB_REQUEST).is_success)
             began = time.monotonic()
             path = f"/jobs/{client.get('/jobs').json()['jobs'][0]['id']}"
             serving = _docker("inspect", "--format", "{{.State.StartedAt}}", project.id("api"))
 
-            # Killed by Docker, which an operator then starts again; and by a fault, which the restart policy heals.
+            # First killed by Docker and started again by an operator, then ended by a fault and restarted by Docker.
             _await(lambda: ((client.get(path).json()["progress"] or {}).get("epoch") or 0) >= 2)
             worker = project.id("worker")
             _docker("kill", worker)
@@ -240,7 +242,7 @@ def _story(mnist: Path, digits: data.Digits, postgres: str | None) -> dict[str, 
             return {
                 f"{where}: the job of a killed worker goes on and is published": job["status"] == "published",
                 f"{where}: served without a restart": same,
-                f"{where}: a worker that falls is started again": restarts == "1",
+                f"{where}: a worker that ends by a fault is started again": restarts == "1",
                 f"{where}: versions, jobs and corrections outlive down and up": before == after,
             }
 

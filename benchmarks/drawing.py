@@ -23,7 +23,7 @@ from benchmarks.service import Service
 
 SHAPES_OF_EACH = 10
 SIZES = (0.25, 0.45, 0.75)  # height of the digit, as a share of the paper's side
-PLACES = tuple((x, y) for y in (0.0, 0.5, 1.0) for x in (0.0, 0.5, 1.0))  # from the upper left corner to the lower right one
+PLACES = tuple((x, y) for y in (0.0, 0.5, 1.0) for x in (0.0, 0.5, 1.0))  # the upper left corner first
 MARGIN = 0.04  # of the side, so that the pen stays on the paper
 MIN_RIGHT = 97
 

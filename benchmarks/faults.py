@@ -1,6 +1,6 @@
 """kill -9 of the worker, the service and both, at random moments of a job: nothing may be lost, or done twice.
 
-Small data and a small network, so that one job takes seconds; corrections are sent all the while.
+Small data and a small network, so that one job takes seconds. Corrections are sent all the time.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from benchmarks.service import Service
 from training import data
 from training.evaluate import png
 
-JOB = {"start": "scratch", "recipe": "dense-512", "epochs": 12, "images": 3000, "force": True}
-LATEST_SECONDS = 14.0  # about as long as such a job takes
+JOB_REQUEST = {"start": "scratch", "recipe": "dense-512", "epochs": 12, "images": 3000, "force": True}
+MAX_KILL_SECONDS = 14.0  # about as long as such a job takes
 WAIT_SECONDS = 240.0
 
 
 def add_to(commands: Any) -> None:
-    """The command line of this one."""
+    """Add the command to the command line."""
     parser = commands.add_parser("faults", help=__doc__.splitlines()[0], description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("DIGITS_DATA"), help="MNIST; default: DIGITS_DATA")
     parser.add_argument("--postgres", help="URL of a PostgreSQL server where databases can be made; default: SQLite")
@@ -40,7 +40,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Kill and look, again and again; False when something did not hold."""
+    """Kill and check, again and again. Returns False when something was lost or done twice."""
     random = np.random.default_rng(options.seed)
     faults: list[str] = []
     with (
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> bool:
             with Corrections(service) as corrections:
                 for number in range(3 * options.times):
                     kind = ("worker", "service", "both")[number % 3]
-                    faults += _one(service, kind, float(random.uniform(0, LATEST_SECONDS)))
+                    faults += _one(service, kind, float(random.uniform(0, MAX_KILL_SECONDS)))
             faults += corrections.lost()
         finally:
             service.kill()
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> bool:
 def _one(service: Service, kind: str, after: float) -> list[str]:
     with service.client() as client:
         before = store.numbers(service.models)
-        job = client.post("/retrain", json=JOB).json()["id"]
+        job = client.post("/retrain", json=JOB_REQUEST).json()["id"]
         time.sleep(after)
         status = client.get(f"/jobs/{job}").json()["status"]
         killed = time.monotonic()
@@ -112,7 +112,7 @@ def _one(service: Service, kind: str, after: float) -> list[str]:
 
 
 class Corrections:
-    """Sends corrections all the while, and remembers those that were confirmed."""
+    """Sends corrections, and remembers those that were confirmed."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -144,7 +144,7 @@ class Corrections:
                     self._confirmed[reply.json()["id"]] = label
 
     def lost(self) -> list[str]:
-        """What was confirmed and is not there."""
+        """The corrections that were confirmed and are gone, as messages."""
         found: dict[int, int] = {}
         after: int | None = 0
         with self._service.client() as client:

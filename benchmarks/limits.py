@@ -1,4 +1,4 @@
-"""How the cost of ours grows: with connections, uploads, bulk, processes, overload, and a neighbour who sends bulk."""
+"""How the cost of a request grows: with connections, uploads, bulk, processes, overload, and other clients."""
 
 import argparse
 import os
@@ -21,13 +21,13 @@ from training.evaluate import png
 SEVEN = DIGIT.read_bytes()
 
 CORES = len(os.sched_getaffinity(0))
-WARM_SECONDS = 2
-STARTS = 5
-BULK = (1, 10, 100, 1000)
+WARM_UP_SECONDS = 2
+START_COUNT = 5
+BULK_SIZES = (1, 10, 100, 1000)
 
 
 def add_to(commands: Any) -> None:
-    """The command line of this one."""
+    """Add the command to the command line."""
     parser = commands.add_parser("limits", help=__doc__, description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="default: all")
     parser.add_argument("--workers", type=int, help="server processes; default: the service's own")
@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Measure and print, part by part; False when something that must hold did not."""
+    """Measure and print, part by part. Returns False when something that must hold did not."""
     print(machine.describe())
     held = True
     for name in options.only:
@@ -74,7 +74,7 @@ def _raw(images: Sequence[bytes]) -> wrk.Request:
 
 
 def _ask(server: Server, request: wrk.Request) -> Any:
-    """The reply to one request. Raises RuntimeError when it is none of status 200."""
+    """The reply to one request. Raises RuntimeError when its status is not 200."""
     headers = {"content-type": request.content_type}
     reply = httpx.post(server.url + request.path, content=request.body, headers=headers, timeout=60)
     if reply.status_code != 200:
@@ -85,10 +85,10 @@ def _ask(server: Server, request: wrk.Request) -> Any:
 def _rounds(
     server: Server, loads: dict[tuple[str, int], wrk.Request], options: argparse.Namespace
 ) -> dict[tuple[str, int], Measurement]:
-    """Each load, named by what it is and its connections, once a round; the medians."""
+    """Measure each load, named by its form and connections, once a round. Returns the medians."""
     for request in dict.fromkeys(loads.values()):
         _ask(server, request)
-        wrk.load(server.url, request, 2 * CORES, WARM_SECONDS)
+        wrk.load(server.url, request, 2 * CORES, WARM_UP_SECONDS)
     found: dict[tuple[str, int], list[Measurement]] = {key: [] for key in loads}
     for _ in range(options.rounds):
         for (name, connections), request in loads.items():
@@ -128,15 +128,15 @@ def uploads(options: argparse.Namespace) -> None:
 
 
 def bulk(options: argparse.Namespace) -> None:
-    """Many images in a call, beside decoding and the network alone on as many cores, each in its round."""
-    images = pictures.small(max(BULK))
+    """Many images in a call, compared with decoding and the network without a service, in the same rounds."""
+    images = pictures.small(max(BULK_SIZES))
     files, plain = [png(image) for image in images], [image.tobytes() for image in images]
     makers: dict[str, Callable[[int], wrk.Request]] = {
         "multipart": lambda count: _many(files[:count]),
         "octet-stream": lambda count: _raw(plain[:count]),
     }
     senders = (1, 2 * CORES)
-    requests = {(form, count): make(count) for form, make in makers.items() for count in BULK}
+    requests = {(form, count): make(count) for form, make in makers.items() for count in BULK_SIZES}
     reached: dict[tuple[str, int, int], list[Measurement]] = {}
     limits: dict[str, list[float]] = {"multipart": [], "octet-stream": []}
     with _service(options) as server:
@@ -144,7 +144,7 @@ def bulk(options: argparse.Namespace) -> None:
             predictions = _ask(server, request)["predictions"]
             assert len(predictions) == count, f"{len(predictions)} of {count} were answered"
             assert not any("error" in one for one in predictions), predictions
-            wrk.load(server.url, request, 2 * CORES, WARM_SECONDS)
+            wrk.load(server.url, request, 2 * CORES, WARM_UP_SECONDS)
         for _ in range(options.rounds):
             limits["multipart"].append(alone.rate(files, options.seconds, decode=True))
             limits["octet-stream"].append(alone.rate(plain, options.seconds, decode=False))
@@ -153,7 +153,9 @@ def bulk(options: argparse.Namespace) -> None:
                     measured = measure(server, request, number, options.seconds)
                     reached.setdefault((form, count, number), []).append(measured)
     alone_rates = {form: statistics.median(rates) for form, rates in limits.items()}
-    print(f"alone, on {CORES} cores: decode and network {alone_rates['multipart']:,.0f} images/s,", end=" ")
+    print(
+        f"without a service, on {CORES} cores: decoding and network {alone_rates['multipart']:,.0f} images/s,", end=" "
+    )
     print(f"network {alone_rates['octet-stream']:,.0f}\n")
     rows = []
     for (form, count, number), all_measured in reached.items():
@@ -165,19 +167,19 @@ def bulk(options: argparse.Namespace) -> None:
                 *(f"{one.p50:.1f}", f"{one.p99:.1f}", str(one.errors)),
             ]
         )
-    head = ["form", "images", "connections", "images/s", "of alone", "p50, ms", "p99, ms", "errors"]
+    head = ["form", "images", "connections", "images/s", "of that", "p50, ms", "p99, ms", "errors"]
     print(markdown(head, rows))
 
 
 def processes(options: argparse.Namespace) -> None:
-    """One PNG upload a request, to one server process and to one a core; started anew in each round."""
+    """One PNG upload a request, to one server process and to one for each core; started anew in each round."""
     counts = sorted({1, CORES})
     found: dict[tuple[str, int], list[Measurement]] = {}
     for _ in range(options.rounds):
         for count in counts:
             with _service(options, count) as server:
                 request = _one(SEVEN)
-                wrk.load(server.url, request, 32, WARM_SECONDS)
+                wrk.load(server.url, request, 32, WARM_UP_SECONDS)
                 for number in (1, 32, 128):
                     measured = measure(server, request, number, options.seconds)
                     found.setdefault((str(count), number), []).append(measured)
@@ -187,30 +189,30 @@ def processes(options: argparse.Namespace) -> None:
 def overloaded(options: argparse.Namespace) -> bool:
     """Far more clients than can be answered in time."""
     with _service(options) as server:
-        wrk.load(server.url, _one(SEVEN), 128, WARM_SECONDS)
+        wrk.load(server.url, _one(SEVEN), 128, WARM_UP_SECONDS)
         return overload.overload(server, _one(SEVEN), options.pressed)
 
 
 def mixed(options: argparse.Namespace) -> None:
-    """Lone digits, one after the other, alone and beside a client who sends batches without pause."""
-    images = pictures.small(max(BULK))
-    neighbours = {
-        "nobody": None,
+    """Single digits, one after the other, alone and while another client sends batches without pause."""
+    images = pictures.small(max(BULK_SIZES))
+    other_clients = {
+        "none": None,
         "1,000 images, multipart": _many([png(image) for image in images]),
         "1,000 images, octet-stream": _raw([image.tobytes() for image in images]),
     }
     with _service(options) as server:
-        for request in (_one(SEVEN), *neighbours.values()):
+        for request in (_one(SEVEN), *other_clients.values()):
             if request:
                 _ask(server, request)
-                wrk.load(server.url, request, 2 * CORES, WARM_SECONDS)
-        print(overload.beside(server, _one(SEVEN), neighbours, options.seconds, options.rounds))
+                wrk.load(server.url, request, 2 * CORES, WARM_UP_SECONDS)
+        print(overload.beside(server, _one(SEVEN), other_clients, options.seconds, options.rounds))
 
 
 def start(options: argparse.Namespace) -> None:
     """From the command to the first reply, and what each process holds then."""
     seconds, memories = [], []
-    for _ in range(STARTS):
+    for _ in range(START_COUNT):
         with _service(options) as server:
             seconds.append(server.ready_after)
             _ask(server, _one(SEVEN))
@@ -221,7 +223,7 @@ def start(options: argparse.Namespace) -> None:
             held = [getattr(memory, kind) for memory in found]
             middle, span = f"{statistics.median(held):.0f}", f"{min(held):.0f} to {max(held):.0f}"
             rows.append([f"process {number + 1}, {kind.upper()}, MB", middle, span])
-    print(markdown(["", f"median of {STARTS}", "range"], rows))
+    print(markdown(["", f"median of {START_COUNT}", "range"], rows))
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], bool | None]] = {

@@ -1,4 +1,4 @@
-"""On what a table was made, and what else went on there."""
+"""The machine that a table was measured on, and how busy it was."""
 
 import os
 import platform
@@ -18,12 +18,12 @@ def describe() -> str:
 
 
 def busy_seconds() -> float:
-    """Processor time that all cores have spent on anything since they began; proc(5), /proc/stat."""
+    """Processor time of all cores on anything since the start of the machine; proc(5), /proc/stat."""
     user, nice, system, _idle, _waiting, *others = map(int, Path("/proc/stat").read_text().split()[1:9])
     return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
 
 
 def own_seconds() -> float:
-    """Of that, what this process and its children that have ended spent."""
+    """Processor time of this process and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)

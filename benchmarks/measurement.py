@@ -1,4 +1,4 @@
-"""One server under one load of wrk, and the middle of several."""
+"""One server under one load of wrk, and the median of several measurements."""
 
 import statistics
 from collections.abc import Sequence
@@ -10,10 +10,17 @@ from benchmarks.processes import Server
 
 @dataclass(frozen=True)
 class Measurement:
-    """rate: good replies a second. p50, p99: milliseconds. cpu: seconds of processor time per 1,000 replies.
+    """What one load gave.
 
-    rss, pss: MB at the end. errors: replies of status 4xx and 5xx, and connections that failed. elsewhere: cores that
-    were busy with neither the server nor the load.
+    Attributes:
+        rate: Good replies a second.
+        p50: Milliseconds.
+        p99: Milliseconds.
+        cpu: Seconds of processor time per 1,000 replies.
+        rss: MB at the end.
+        pss: MB at the end.
+        errors: Replies of status 4xx and 5xx, and connections that failed.
+        elsewhere: Cores that were busy with neither the server nor the load.
     """
 
     rate: float
@@ -27,7 +34,7 @@ class Measurement:
 
 
 def measure(server: Server, request: wrk.Request, connections: int, seconds: float) -> Measurement:
-    """Send it the same request over so many connections for so long."""
+    """Send a server the same request over some connections for some seconds."""
     before, busy, own = server.cpu_seconds(), machine.busy_seconds(), machine.own_seconds()
     report = wrk.load(server.url, request, connections, seconds)
     cpu, memory = server.cpu_seconds() - before, server.memory()
@@ -45,7 +52,7 @@ def measure(server: Server, request: wrk.Request, connections: int, seconds: flo
 
 
 def median(measured: Sequence[Measurement]) -> Measurement:
-    """Field by field; errors are added up."""
+    """The median of each field, and the sum of errors."""
     columns = {field.name: [getattr(one, field.name) for one in measured] for field in fields(Measurement)}
     middle = {name: statistics.median(values) for name, values in columns.items()}
     return Measurement(**(middle | {"errors": sum(columns["errors"])}))

@@ -1,4 +1,4 @@
-"""The service as its users start it: ``python -m app`` with its defaults, and folders that are thrown away."""
+"""The service as its users start it: ``python -m app`` with its defaults, and temporary folders."""
 
 import http
 import http.client
@@ -11,7 +11,7 @@ from benchmarks.service import ROOT, TOKEN
 
 
 def start(scratch: Path, *options: str) -> Server:
-    """Start it, with more options where there are any; it retrains nothing."""
+    """Start it with these options of its command line, and without a worker."""
     port = free_port()
     plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
     settings = {"DIGITS_STATE": str(scratch / "state"), "DIGITS_WORKER": "external", "DIGITS_ADMIN_TOKEN": TOKEN}
@@ -20,7 +20,7 @@ def start(scratch: Path, *options: str) -> Server:
 
 
 def ready(server: Server) -> bool:
-    """Whether it takes requests. In the plainest way: who asks all the time should not keep a core from the start."""
+    """Whether it takes requests. Asked with little code, since it is asked all the time while the service starts."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     try:
         connection.request("GET", "/health/ready")

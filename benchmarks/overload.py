@@ -1,4 +1,4 @@
-"""A service that gets more than it can do: what is answered, and what others notice of it."""
+"""A service with more requests than it can answer: what it replies, and what other clients notice."""
 
 import http.client
 import statistics
@@ -11,26 +11,26 @@ from benchmarks import pressure, wrk
 from benchmarks.processes import Server
 from benchmarks.table import markdown
 
-CONNECTIONS = 1000
-DEADLINE_MS = 2000.0  # DIGITS_DEADLINE
-BACK_SECONDS = 2.0
-PROBE_EVERY = 0.2
-IN_A_ROW = 20  # replies as fast as before, until things count as normal again
+CONNECTION_COUNT = 1000
+DEADLINE_MILLISECONDS = 2000.0  # DIGITS_DEADLINE
+MAX_RECOVERY_SECONDS = 2.0
+PROBE_SECONDS = 0.2  # between two
+NORMAL_REPLIES = 20  # in a row, as fast as before, until the service counts as recovered
 
 
 def overload(server: Server, request: wrk.Request, seconds: float) -> bool:
-    """Press it, tell what happened, and whether all that must hold did."""
+    """Overload it, and print what happened. Returns whether all that must hold did."""
     before = pressure.load(server.port, request, 1, 2).replies[200]
     idle = server.memory().pss
     health: list[float] = []
     held: list[float] = []
     with ThreadPoolExecutor(1) as pool:
-        pressed = pool.submit(pressure.load, server.port, request, CONNECTIONS, seconds)
+        pressed = pool.submit(pressure.load, server.port, request, CONNECTION_COUNT, seconds)
         begin = time.monotonic()
         while time.monotonic() < begin + seconds:
             health += [_timed(server.port, path) for path in ("/health/live", "/health/ready")]
             held.append(server.memory().pss)
-            time.sleep(PROBE_EVERY)
+            time.sleep(PROBE_SECONDS)
         outcome = pressed.result()
     back = _back_to_normal(server, request, 2 * before.p99)
     time.sleep(3)
@@ -43,15 +43,15 @@ def overload(server: Server, request: wrk.Request, seconds: float) -> bool:
         ["accepted a second", f"{accepted.count / seconds:,.0f}" if accepted else "0"],
         ["health probes", _spread(health)],
         ["PSS before, highest, after, MB", f"{idle:.0f}, {max(held):.0f}, {server.memory().pss:.0f}"],
-        ["a lone request before", f"p50 {before.p50:.2f} ms, p99 {before.p99:.2f} ms"],
-        [f"back to that, {IN_A_ROW} in a row, after", f"{back:.2f} s"],
+        ["a single request before", f"p50 {before.p50:.2f} ms, p99 {before.p99:.2f} ms"],
+        [f"back to that, {NORMAL_REPLIES} in a row, after", f"{back:.2f} s"],
     ]
-    print(markdown([f"{CONNECTIONS:,} connections, {seconds:.0f} s", ""], rows))
+    print(markdown([f"{CONNECTION_COUNT:,} connections, {seconds:.0f} s", ""], rows))
     claims = {
         "only 200, 503 and 504, and no connection that broke": set(outcome.replies) <= {200, 503, 504}
         and not outcome.broken,
-        "p99 of what was accepted within the deadline": accepted is not None and accepted.p99 <= DEADLINE_MS,
-        "back to normal within two seconds": back <= BACK_SECONDS,
+        "p99 of what was accepted within the deadline": accepted is not None and accepted.p99 <= DEADLINE_MILLISECONDS,
+        "back to normal within two seconds": back <= MAX_RECOVERY_SECONDS,
     }
     print("")
     for claim, true in claims.items():
@@ -60,16 +60,24 @@ def overload(server: Server, request: wrk.Request, seconds: float) -> bool:
 
 
 def beside(
-    server: Server, request: wrk.Request, neighbours: dict[str, wrk.Request | None], seconds: float, rounds: int
+    server: Server, request: wrk.Request, others: dict[str, wrk.Request | None], seconds: float, rounds: int
 ) -> str:
-    """A table of how long lone requests take beside each neighbour, who sends over one connection without pause.
+    """How long single requests take while another client sends over one connection without pause.
 
-    None is no neighbour, and comes first; the others are compared with it.
+    Args:
+        server: The service.
+        request: A single request.
+        others: What the other client sends, by name. None is no other client, and comes first.
+        seconds: Of each measurement.
+        rounds: Measurements of each.
+
+    Returns:
+        A table that compares each with the first.
     """
-    found: dict[str, list[pressure.Times]] = {name: [] for name in neighbours}
-    sent: dict[str, list[float]] = {name: [0.0] for name in neighbours}
+    found: dict[str, list[pressure.Times]] = {name: [] for name in others}
+    sent: dict[str, list[float]] = {name: [0.0] for name in others}
     for _ in range(rounds):
-        for name, other in neighbours.items():
+        for name, other in others.items():
             with ThreadPoolExecutor(1) as pool:
                 # A second longer, so that it sends before and after.
                 load = pool.submit(wrk.load, server.url, other, 1, seconds + 1) if other else None
@@ -90,15 +98,23 @@ def beside(
         ]
         for name, one in middle.items()
     ]
-    head = ["beside", "p50, ms", "p99, ms", "p50, times", "p99, times", "in the worst round", "its calls a second"]
+    head = [
+        "other client",
+        "p50, ms",
+        "p99, ms",
+        "p50, ratio",
+        "p99, ratio",
+        "p99 in the worst round",
+        "its calls a second",
+    ]
     return markdown(head, rows)
 
 
 def _back_to_normal(server: Server, request: wrk.Request, normal: float) -> float:
-    """Seconds until lone requests are answered within so many milliseconds again, many in a row; at most 30."""
+    """Seconds until NORMAL_REPLIES single requests in a row are answered within ``normal`` milliseconds; at most 30."""
     began = time.monotonic()
     first, row = 0.0, 0
-    while row < IN_A_ROW and time.monotonic() < began + 30:
+    while row < NORMAL_REPLIES and time.monotonic() < began + 30:
         sent = time.monotonic() - began
         took = _timed(server.port, request.path, request)
         first, row = (first if row else sent, row + 1) if took <= normal else (0.0, 0)

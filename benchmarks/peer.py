@@ -19,10 +19,14 @@ SOURCES, CACHE = ROOT / "benchmarks" / "peers", ROOT / "runs" / "benchmarks"
 class Peer:
     """What is in the folder ``peers/<name>``.
 
-    command: its program is one of its virtual environment. settings: environment variables. In both, {port} is where
-    it must listen, {after} the next port, {second} and {third} ports for what else it wants, and {scratch} a folder for
-    its files.
-    packages: those whose versions are told.
+    In ``command`` and ``settings``, {port} is where it must listen, {after} the next port, {second} and {third} are
+    more free ports, and {scratch} is a folder for its files.
+
+    Attributes:
+        name: Of the folder.
+        command: Its program is one of its virtual environment.
+        packages: Those whose versions are printed.
+        settings: Environment variables.
     """
 
     name: str
@@ -31,7 +35,7 @@ class Peer:
     settings: dict[str, str] = field(default_factory=dict)
 
     def install(self) -> None:
-        """Make its virtual environment where there is none, or none of these requirements. Raises RuntimeError."""
+        """Make its virtual environment, unless there is one with these requirements. Raises RuntimeError."""
         wanted, has = self._sources / "requirements.txt", self._cache / "requirements.txt"
         if has.exists() and has.read_bytes() == wanted.read_bytes():
             return
@@ -39,10 +43,10 @@ class Peer:
         has.unlink(missing_ok=True)
         _run(sys.executable, "-m", "venv", "--clear", str(self._venv))
         _run(str(self._venv / "bin/pip"), "install", "--disable-pip-version-check", "--requirement", str(wanted))
-        shutil.copy(wanted, has)  # last, so that an installation that was cut short is done again
+        shutil.copy(wanted, has)  # last, so that an interrupted installation is repeated
 
     def versions(self) -> dict[str, str]:
-        """Of its packages, as they are installed."""
+        """The installed versions of its packages."""
         paths = [str(path) for path in self._venv.glob("lib/python*/site-packages")]
         found = {
             dist.name.lower().replace("_", "-"): dist.version for dist in importlib.metadata.distributions(path=paths)
@@ -50,7 +54,7 @@ class Peer:
         return {name: found[name] for name in self.packages if name in found}
 
     def start(self, scratch: Path) -> Server:
-        """Start it with its files in a folder that is thrown away."""
+        """Start it with its files in a temporary folder."""
         port = free_port()
         ports = {"port": port, "after": port + 1, "second": free_port(), "third": free_port()}
         program, *arguments = (word.format(**ports, scratch=scratch) for word in self.command)
@@ -58,7 +62,7 @@ class Peer:
         models = ROOT / "models" / "digits"
         environment = {
             "PATH": f"{self._venv / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{self._sources}",  # for what the peers have in common, and server.py
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{self._sources}",  # for benchmarks.peers.network, and server.py
             "PYTHONDONTWRITEBYTECODE": "1",
             "NETWORK": str(models / str(store.current(models))),
             "HOME": str(scratch),  # some keep files there

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from training import drawing
+from training.synthetic import digits
 
 
 def draw(digit: int, side: int, angle: float = 0.0) -> Image.Image:
-    """Grey, side x side: light ink on a black ground, turned by so many degrees."""
-    scale = 4  # drawn larger and made small, so that edges are soft
+    """A printed digit, grey, light on a black background, rotated by ``angle`` degrees."""
+    scale = 4  # drawn larger and reduced, so that edges are soft
     image = Image.new("L", (side * scale, side * scale))
     middle = side * scale // 2
     font = ImageFont.load_default(side * scale * 0.75)
@@ -20,20 +20,23 @@ def draw(digit: int, side: int, angle: float = 0.0) -> Image.Image:
 
 
 def small(count: int) -> NDArray[np.uint8]:
-    """uint8 (count, 28, 28), ground 0, laid as MNIST's: handwriting that the program draws.
+    """Synthetic handwriting, placed as in MNIST.
 
-    No printed digits: of those, turned a little, a quarter are looked at twice, and of MNIST's one in a hundred.
+    Not printed digits: a quarter of those would reach the last stage of the cascade, and of MNIST's one in a hundred.
+
+    Returns:
+        uint8 (count, 28, 28), background 0.
     """
-    return drawing.digits(count, seed=0).images
+    return digits.make(count, seed=0).images
 
 
 def paper(width: int, height: int) -> Image.Image:
-    """A seven in dark ink on paper in uneven light, in colour: what a camera gives."""
+    """A seven, dark on paper in uneven light, in colour, as a camera gives it."""
     side = min(width, height) // 2
-    ink = Image.new("L", (width, height))
-    ink.paste(draw(7, side), ((width - side) // 2, (height - side) // 2))
+    foreground = Image.new("L", (width, height))
+    foreground.paste(draw(7, side), ((width - side) // 2, (height - side) // 2))
     light = np.linspace(190, 245, width)[None] + np.random.default_rng(0).normal(0, 3, (height, width))
-    grey = light * (1 - np.asarray(ink) / 255 * 0.8)
+    grey = light * (1 - np.asarray(foreground) / 255 * 0.8)
     tint = np.array([1.0, 0.97, 0.9])
     return Image.fromarray((grey[..., None] * tint).clip(0, 255).astype(np.uint8))
 
@@ -48,8 +51,8 @@ def encode(image: Image.Image, form: str = "PNG") -> bytes:
 def uploads() -> dict[str, bytes]:
     """A seven in the forms in which it may come, smallest first."""
     return {
-        "28x28 PNG, dark ground": encode(draw(7, 28)),
-        "28x28 PNG, light ground": encode(ImageOps.invert(draw(7, 28))),
+        "28x28 PNG, dark background": encode(draw(7, 28)),
+        "28x28 PNG, light background": encode(ImageOps.invert(draw(7, 28))),
         "280x280 PNG": encode(ImageOps.invert(draw(7, 280))),
         "600x600 PNG": encode(ImageOps.invert(draw(7, 600))),
         "1200x1600 JPEG": encode(paper(1200, 1600), "JPEG"),

@@ -1,6 +1,6 @@
-"""Load that keeps the status and the time of every reply, which wrk does not; in a process of its own.
+"""Load that keeps status and time of every reply, which wrk does not; in a process of its own.
 
-One request after the other over each connection, the next at once; connections that end are made again.
+Each connection sends one request after the other without pause. A connection that ends is replaced.
 """
 
 import argparse
@@ -21,12 +21,12 @@ import uvloop
 from benchmarks.service import ROOT
 from benchmarks.wrk import Request
 
-LAST_REPLIES_SECONDS = 10.0  # for those to requests that were sent before the end
+LAST_REPLIES_SECONDS = 10.0  # to wait for replies after the last request
 
 
 @dataclass(frozen=True)
 class Times:
-    """Of the replies of one status, in milliseconds."""
+    """Times of the replies of one status, in milliseconds."""
 
     count: int
     p50: float
@@ -36,17 +36,30 @@ class Times:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a load. broken: connections that ended, or were refused, while a reply was due."""
+    """What a load gave.
+
+    Attributes:
+        replies: By status.
+        broken: Connections that ended, or were refused, while a reply was due.
+    """
 
     replies: dict[int, Times]
     broken: int
 
 
 def load(port: int, request: Request, connections: int, seconds: float, *, first: bool = False) -> Outcome:
-    """Send to a port of this host for so long. Raises RuntimeError when the load itself fails.
+    """Send to a port of this host.
 
-    first: whether the load, where it may (as root), gets a core as soon as it wants one. Where others keep all cores
-    busy it would else wait for milliseconds to be told of a reply, and charge them to the service.
+    Args:
+        port: Of the service.
+        request: What is sent again and again.
+        connections: At the same time.
+        seconds: How long.
+        first: Give the load real-time priority, where it may have it (as root). On busy cores it would else notice
+            replies milliseconds late, and charge those to the service.
+
+    Raises:
+        RuntimeError: The load itself fails.
     """
     command = [sys.executable, "-m", "benchmarks.pressure", *map(str, (port, connections, seconds))]
     command += [request.path, request.content_type, *(["--first"] if first else [])]
@@ -58,7 +71,7 @@ def load(port: int, request: Request, connections: int, seconds: float, *, first
 
 
 class _Load:
-    """What all connections have in common."""
+    """What all connections share."""
 
     def __init__(self, port: int, message: bytes) -> None:
         self.port, self.message = port, message
@@ -92,7 +105,7 @@ class _Connection(asyncio.Protocol):
         self._load = load
         self._received = b""
         self._sent = 0.0
-        self._again: asyncio.Task[None] | None = None  # referred to, so that it is not collected
+        self._again: asyncio.Task[None] | None = None  # kept, so that it is not collected
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -128,7 +141,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _length(head: bytes) -> int:
-    """Of the body, as the head of a reply tells it."""
+    """The length of the body, from the headers of a reply."""
     return int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
 
 
@@ -140,7 +153,7 @@ def _message(request: Request) -> bytes:
 
 
 def main() -> None:
-    """Be that process: the body of the request comes on standard input, the outcome goes out as JSON."""
+    """The process that sends: the body of the request comes on standard input, the outcome is printed as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("connections", type=int)

@@ -1,4 +1,4 @@
-"""A server as a process with all that is below it: its start, what it costs, its end."""
+"""A server with all its processes: start, processor time, memory, end."""
 
 import contextlib
 import ctypes
@@ -21,17 +21,17 @@ _libc = ctypes.CDLL(None)
 
 @dataclass(frozen=True)
 class Memory:
-    """In MB. rss counts pages that processes share once for each of them, pss once for all."""
+    """In MB. rss counts shared pages for each process, pss once for all."""
 
     rss: float
     pss: float
 
 
 class Server:
-    """A program that serves on a port of this host, in a group of its own; what it prints goes to a file."""
+    """A program that serves on a port of this host, in a process group of its own; its output goes to a file."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], folder: Path, port: int, log: Path) -> None:
-        """Start it. folder: in which it runs."""
+        """Start it in a folder."""
         self.port, self.log = port, log
         self.ready_after = 0.0
         self._began = time.monotonic()
@@ -44,7 +44,7 @@ class Server:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_adopt_orphans,
+                preexec_fn=_become_subreaper,
             )
 
     @property
@@ -52,7 +52,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def await_ready(self, answers: Callable[[], bool], seconds: float = 120) -> None:
-        """Wait until it answers, which ready_after then tells. Raises RuntimeError with the end of the log."""
+        """Wait until it answers; ``ready_after`` has the seconds. Raises RuntimeError with the end of the log."""
         while not answers():
             if self._process.poll() is not None:
                 raise RuntimeError(f"it ended with status {self._process.returncode}: {self.last_line()}")
@@ -62,7 +62,7 @@ class Server:
         self.ready_after = time.monotonic() - self._began
 
     def settle(self, seconds: float = 5) -> None:
-        """Wait until all its processes have started and idle, but no longer than this."""
+        """Wait until all its processes have started and are idle, for at most ``seconds``."""
         deadline = time.monotonic() + seconds
         idle = 0.1 * SETTLE_SECONDS
         while time.monotonic() < deadline:
@@ -72,12 +72,12 @@ class Server:
                 return
 
     def last_line(self) -> str:
-        """Of what it printed, blank lines left out."""
+        """The last line that it printed and that is not blank."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip()[:300] if lines else "it said nothing"
 
     def processes(self) -> list[int]:
-        """It and all that it started, directly or not."""
+        """Its ids: its own, and those of all that it started, directly or not."""
         return [self._process.pid, *below(self._process.pid)]
 
     def cpu_seconds(self) -> float:
@@ -94,9 +94,9 @@ class Server:
         return Memory(sum(memory.rss for memory in found), sum(memory.pss for memory in found))
 
     def stop(self, seconds: float = 10) -> None:
-        """Ask it to end, and after so many seconds end whatever is left of it."""
+        """Ask it to end, and kill what is left of it after ``seconds``."""
         with contextlib.ExitStack() as stack:
-            # Handles, unlike numbers, never come to mean another process.
+            # Unlike an id, a handle is never reused for another process.
             handles = [handle for handle in (_handle(pid, stack) for pid in self.processes()) if handle is not None]
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -124,7 +124,7 @@ def free_port() -> int:
 
 def below(pid: int) -> Iterator[int]:
     """All processes that a process has started, directly or not, and that still run."""
-    # A child is told of below the thread that started it.
+    # Children are listed under the thread that started them.
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, path.read_text().split()):
@@ -132,8 +132,8 @@ def below(pid: int) -> Iterator[int]:
                 yield from below(child)
 
 
-def _adopt_orphans() -> None:
-    """Run in the new process: what it starts stays below it when those in between end."""
+def _become_subreaper() -> None:
+    """Run in the new process: its grandchildren become its children when their parents end."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -147,7 +147,7 @@ def _handle(pid: int, stack: contextlib.ExitStack) -> int | None:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Of a process, in and out of the kernel, and of its children that have ended; proc(5), fields 14 to 17."""
+    """User and system time of a process and of its children that have ended; proc(5), fields 14 to 17."""
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / _TICKS

@@ -1,4 +1,4 @@
-"""The time of each step from a picture's bytes to what the network reads."""
+"""The time of each step of preprocessing, from the bytes of a picture to the 28x28 that the network reads."""
 
 import argparse
 import io
@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from app.vision.components import components
-from app.vision.decode import open_image
-from app.vision.digit import isolate, normalise
-from app.vision.ink import WORKING_SIDE, decode, grey, ink, thumbnail, within
-from app.vision.read import read
-from app.vision.rules import without_rules
+from app.vision.background import make_thumbnail, remove_background
+from app.vision.brightness import shrink, to_brightness
+from app.vision.components import find_components
+from app.vision.decode import decode, open_image
+from app.vision.normalise import normalise
+from app.vision.pipeline import preprocess
+from app.vision.ruled_lines import remove_ruled_lines
+from app.vision.segmentation import segment
 
 MAX_PIXELS = 25_000_000
 
-# Each picture is read for so long, so many times at least; the least time is what the work takes on an idle core.
-SECONDS, LEAST_TIMES = 1.0, 5
+# Of each step. The least time is what the work takes on an idle core.
+MEASURING_SECONDS, MIN_REPETITIONS = 1.0, 5
 
 
 def add_to(commands: Any) -> None:
@@ -36,46 +38,47 @@ def run(_: argparse.Namespace) -> bool:
         "bytes to 28x28",
         "decode",
         "shrink",
-        "grey",
-        "ink",
-        "isolate",
-        "of it rules",
-        "parts",
+        "brightness",
+        "background",
+        "segmentation",
+        "of it ruled lines",
+        "components",
         "normalise",
     )
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for name, content in _uploads().items():
-        row = [_least(lambda content=content: read(content, MAX_PIXELS)), *_steps(content)]  # type: ignore[misc]
+        row = [_least(lambda content=content: preprocess(content, MAX_PIXELS)), *_steps(content)]  # type: ignore[misc]
         print(f"| {name} | " + " | ".join("" if step is None else f"{step:.2f}" for step in row) + " |", flush=True)
     return True
 
 
 def _steps(content: bytes) -> list[float | None]:
-    """Milliseconds of each step, by its own. A picture that goes through unchanged has few."""
+    """Milliseconds of each step alone. A picture that goes through unchanged has few steps."""
     decoding = _least(lambda: decode(open_image(content, MAX_PIXELS)))
     picture = decode(open_image(content, MAX_PIXELS))
-    view = within(picture, WORKING_SIDE)
-    brightness = grey(view)
-    common = [decoding, _least(lambda: within(picture, WORKING_SIDE)), _least(lambda: grey(view))]
-    if np.array_equal(read(content, MAX_PIXELS).image, brightness):
+    view = shrink(picture)
+    brightness = to_brightness(view)
+    common = [decoding, _least(lambda: shrink(picture)), _least(lambda: to_brightness(view))]
+    if np.array_equal(preprocess(content, MAX_PIXELS).image, brightness):
         return [*common, *[None] * 5]
-    darkness = ink(brightness, thumbnail(brightness))
-    digit, _ = isolate(darkness)
-    mask = darkness > 25  # about where isolate puts it on clean paper
+    foreground = remove_background(brightness, make_thumbnail(brightness))
+    digit = segment(foreground)
+    assert digit is not None
+    mask = foreground > 25  # about where it divides clean paper from strokes
     return [
         *common,
-        _least(lambda: ink(brightness, thumbnail(brightness))),
-        _least(lambda: isolate(darkness)),
-        _least(lambda: without_rules(mask, mask)),
-        _least(lambda: components(mask)),
-        _least(lambda: normalise(digit)),
+        _least(lambda: remove_background(brightness, make_thumbnail(brightness))),
+        _least(lambda: segment(foreground)),
+        _least(lambda: remove_ruled_lines(mask, mask)),
+        _least(lambda: find_components(mask)),
+        _least(lambda: normalise(digit.foreground)),
     ]
 
 
 def _least(step: Callable[[], object]) -> float:
     times: list[int] = []
-    end = time.monotonic() + SECONDS
-    while len(times) < LEAST_TIMES or time.monotonic() < end:
+    end = time.monotonic() + MEASURING_SECONDS
+    while len(times) < MIN_REPETITIONS or time.monotonic() < end:
         start = time.process_time_ns()
         step()
         times.append(time.process_time_ns() - start)
@@ -84,8 +87,8 @@ def _least(step: Callable[[], object]) -> float:
 
 def _uploads() -> dict[str, bytes]:
     return {
-        "28x28 PNG, dark ground": _encode(255 - _drawn(28, 28)),
-        "28x28 PNG, light ground": _encode(_drawn(28, 28)),
+        "28x28 PNG, dark background": _encode(255 - _drawn(28, 28)),
+        "28x28 PNG, light background": _encode(_drawn(28, 28)),
         "280x280 PNG, RGB": _encode(_coloured(_drawn(280, 280))),
         "600x600 PNG, grey": _encode(_drawn(600, 600)),
         "600x600 PNG, RGB": _encode(_coloured(_drawn(600, 600))),

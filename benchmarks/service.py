@@ -1,4 +1,4 @@
-"""The service as a process, with folders of its own, and clients that send to it at a steady rate."""
+"""The service as a process with folders of its own, and clients that send at a fixed rate."""
 
 import contextlib
 import http.client
@@ -27,7 +27,7 @@ TOKEN = "token-of-the-benchmarks"  # noqa: S105  # of a service that nobody else
 
 @dataclass
 class Service:
-    """A service that can be started again in the same folders. log: of all its starts."""
+    """A service that can be started again in the same folders."""
 
     folder: Path
     data: Path
@@ -53,7 +53,7 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """For the service, and for workers that belong to it."""
+        """Environment variables for the service and for its workers."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
         ours = {
             "DIGITS_MODELS": str(self.models),
@@ -87,7 +87,7 @@ class Service:
         return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60)
 
     def kill(self) -> None:
-        """As if the machine had lost its power: the service, its server processes and its worker."""
+        """Kill the service, its server processes and its worker, as a power failure would."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -99,14 +99,22 @@ class Service:
         for pid in below(self.process.pid):
             with contextlib.suppress(OSError):
                 command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-                if word in command and "tether" not in command:
+                if word in command and "parent_death_signal" not in command:
                     return pid
         return None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One reply under load. sent: seconds since the load began, when it was due. seconds: from then to the reply."""
+    """One reply under load.
+
+    Attributes:
+        image: Index of the image that was sent.
+        version: That answered.
+        probabilities: Ten.
+        sent: When the request was due, in seconds since the load began.
+        seconds: From then to the reply.
+    """
 
     image: int
     version: int
@@ -116,7 +124,7 @@ class Answer:
 
 
 class Listening(Protocol):
-    """Whatever answers on a port of this host."""
+    """Anything that listens on a port of this host."""
 
     port: int
 
@@ -124,8 +132,8 @@ class Listening(Protocol):
 class Load:
     """Single PNG uploads at a fixed rate over several connections, whether earlier ones were answered or not.
 
-    rate: requests a second over all clients. A reply's time counts from when its request was due, so that a
-    service which stops for a moment is charged for all that had to wait.
+    The time of a reply counts from when its request was due, so that a pause of the service counts for all requests
+    that had to wait. ``rate`` is requests a second over all clients.
     """
 
     def __init__(self, service: Listening, images: list[bytes], rate: float, clients: int = 4) -> None:
@@ -178,12 +186,12 @@ class Load:
 
 
 def accuracy(client: httpx.Client, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
-    """Share of images that the service reads right, sent as PNG files."""
-    right = 0
+    """Share of the images that are read correctly, sent as PNG files."""
+    correct = 0
     for start in range(0, len(images), 500):
         files = [("file", ("image.png", png(image), "image/png")) for image in images[start : start + 500]]
         reply = client.post("/predict/batch", files=files)
         reply.raise_for_status()
         answers = [entry.get("digit", -1) for entry in reply.json()["predictions"]]
-        right += int((np.array(answers) == labels[start : start + 500]).sum())
-    return right / len(images)
+        correct += int((np.array(answers) == labels[start : start + 500]).sum())
+    return correct / len(images)

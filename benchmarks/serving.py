@@ -1,7 +1,7 @@
-"""Requests a second, latency, processor time and memory of ours and of other servers, on the same picture.
+"""Requests a second, latency, processor time and memory of our service and of others, for the same picture.
 
-One server at a time: it is started, must read the digit right, is warmed, is measured at every number of connections,
-and ended. Then comes the next, and after the last the next round, so that what else the machine does hits all alike.
+One server at a time is started, checked, warmed up, measured at every number of connections, and stopped. Then comes
+the next one. Several rounds spread what else the machine does over all servers.
 """
 
 import argparse
@@ -24,19 +24,21 @@ from benchmarks.processes import Server
 from benchmarks.service import ROOT
 from benchmarks.table import markdown
 
-DIGIT = ROOT / "tests" / "images" / "seven-28x28.png"  # which all read alike: the network takes it as it is
+DIGIT = (
+    ROOT / "tests" / "images" / "seven-28x28.png"
+)  # goes to the network unchanged, so that all servers give the same answer
 OURS, TUTORIAL, CAREFUL = "ours", "tutorial", "fastapi"
 RAW, PIXELS = "ours, raw body", "ours, 784 bytes"  # of the file, and of its pixels without a file
-WARM_SECONDS, WARM_CONNECTIONS = 2, 32
+WARM_UP_SECONDS, WARM_UP_CONNECTIONS = 2, 32
 TOLERANCE = 1e-3  # in a probability, between two servers of one network
-PATIENCE = 300.0  # seconds for a lone reply; the tutorial's server works off all that was sent before
+REPLY_TIMEOUT_SECONDS = 300.0  # the tutorial's server first answers all that was sent before
 
 
 Found = dict[tuple[str, int], list[Measurement]]
 
 
 def add_to(commands: Any) -> None:
-    """The command line of this one."""
+    """Add the command to the command line."""
     parser = commands.add_parser("serving", help=__doc__.splitlines()[0], description=__doc__)
     names = [peer.name for peer in PEERS]
     parser.add_argument("--peers", nargs="*", choices=names, default=names, help="default: all")
@@ -47,7 +49,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Measure, and print the tables; False when ours did not answer everything."""
+    """Measure, and print the tables. Returns False when our service did not answer every request."""
     starts: dict[str, Callable[[Path], Server]] = {OURS: ours.start}
     about = {}
     for peer in PEERS:
@@ -97,7 +99,7 @@ def run(options: argparse.Namespace) -> bool:
 def _measure(
     name: str, start: Callable[[Path], Server], options: argparse.Namespace, expected: list[float], found: Found
 ) -> list[float]:
-    """Start one, add what it does under each load, end it. Returns the probabilities that all must give."""
+    """Start one server, measure it under each load, stop it. Returns the probabilities that all servers must give."""
     body, content_type = wrk.form(DIGIT.read_bytes())
     requests = {name: wrk.Request("/predict", body, content_type)}
     if name == OURS:
@@ -111,22 +113,22 @@ def _measure(
         server.settle()
         for request in requests.values():
             expected = _check(_probabilities(server, request), expected)
-            wrk.load(server.url, request, WARM_CONNECTIONS, WARM_SECONDS)
+            wrk.load(server.url, request, WARM_UP_CONNECTIONS, WARM_UP_SECONDS)
         for connections in options.connections:
             for form, request in requests.items():
-                _probabilities(server, request)  # comes when all that was sent before is worked off
+                _probabilities(server, request)  # is answered after all that was sent before
                 found[form, connections].append(measure(server, request, connections, options.seconds))
     return expected
 
 
 def _probabilities(server: Server, request: wrk.Request) -> list[float] | None:
-    """What it reads, ten probabilities; None while it does not answer."""
+    """Its ten probabilities for the digit; None while it does not answer."""
     try:
         reply = httpx.post(
             server.url + request.path,
             content=request.body,
             headers={"content-type": request.content_type},
-            timeout=PATIENCE,
+            timeout=REPLY_TIMEOUT_SECONDS,
         )
     except httpx.TransportError:
         return None
@@ -138,7 +140,7 @@ def _probabilities(server: Server, request: wrk.Request) -> list[float] | None:
 
 
 def _check(found: list[float] | None, expected: list[float]) -> list[float]:
-    """What a server says of the digit, which must be a seven, and what others say of it."""
+    """Check that a server reads the seven, with the same probabilities as the others. Raises RuntimeError."""
     if found is None:
         raise RuntimeError("it does not answer")
     if found.index(max(found)) != 7:
@@ -162,7 +164,7 @@ def _table(medians: dict[tuple[str, int], Measurement]) -> str:
 
 
 def ratios(medians: dict[tuple[str, int], Measurement]) -> list[str]:
-    """What is to be shown, of one run: ours beside the others at each number of connections."""
+    """Our service compared with the others at each number of connections, as lines of text."""
     lines = []
     for connections in sorted({number for _, number in medians}):
         at = {name: one for (name, number), one in medians.items() if number == connections}
@@ -186,5 +188,5 @@ def ratios(medians: dict[tuple[str, int], Measurement]) -> list[str]:
 
 
 def _times(one: float, other: float) -> str:
-    """One as a multiple of another, which is zero where a load ended before the first reply."""
+    """One as a multiple of another, which is 0 where a load ended before the first reply."""
     return f"{one / other:,.2f}" if other else "-"

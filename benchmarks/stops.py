@@ -1,4 +1,4 @@
-"""The end of the service under load: a service stopped again and again, and what its clients notice."""
+"""The service is stopped under load, again and again: what do its clients notice?"""
 
 import argparse
 import contextlib
@@ -32,7 +32,7 @@ PROGRAMS = {
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+    """Add the command to the command line."""
     parser = commands.add_parser("stops", help="the service stopped under load, again and again")
     parser.add_argument("--stops", type=int, default=100, help="default: %(default)s")
     parser.add_argument("--clients", type=int, default=4, help="default: %(default)s")
@@ -83,7 +83,7 @@ class _Client(threading.Thread):
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Whether no request failed but those whose connection was refused, and every stop was clean and in time."""
+    """Returns whether no request failed, other than by a refused connection, and every stop was clean and in time."""
     port = free_port()
     with tempfile.TemporaryDirectory() as scratch:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> bool:
 def _one(
     program: str, port: int, environment: dict[str, str], folder: Path, clients: list[_Client]
 ) -> tuple[int, float]:
-    """Start it, stop it under load; its status, and seconds from the signal to the end."""
+    """Start it and stop it under load. Returns its status, and the seconds from the signal to the end."""
     before = sum(client.counts["answered"] for client in clients)
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603  # our own command

@@ -1,7 +1,7 @@
-"""An operator's story: digits in a style that the model cannot read, corrections, retraining, and back and forth.
+"""An operator's story: digits in a style that the model cannot read, corrections, retraining, activating versions.
 
-Predictions go on from several clients through all of it. At the end every reply is compared with what its version
-says when it is asked again.
+Several clients send predictions all the time. At the end, replies are compared with what their version answers when it
+is asked again.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from benchmarks.service import Load, Service, accuracy
 from training import data
 from training.evaluate import png
 
-CORRECTIONS = 300
+CORRECTION_COUNT = 300
 IDLE_SECONDS = 30.0
-REPLAYED = 500
+MAX_REPEATED = 500  # replies of a version
 
 
 def add_to(commands: Any) -> None:
-    """The command line of this one."""
+    """Add the command to the command line."""
     parser = commands.add_parser("story", help=__doc__.splitlines()[0], description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("DIGITS_DATA"), help="MNIST; default: DIGITS_DATA")
     parser.add_argument(
@@ -39,7 +39,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Tell the story; False when something in it did not hold."""
+    """Run the story. Returns False when something that must hold did not."""
     digits = data.load(options.data)
     learned, validation = digits.held_out()
     random = np.random.default_rng(0)
@@ -50,8 +50,8 @@ def run(options: argparse.Namespace) -> bool:
         chosen = random.choice(fit, count, replace=False)
         return np.stack([_STYLES[options.style](image) for image in images[chosen]]), labels[chosen]
 
-    corrections, their_labels = in_style(learned.images, learned.labels, CORRECTIONS)
-    held_back, held_back_labels = in_style(validation.images, validation.labels, 1000)
+    corrections, their_labels = in_style(learned.images, learned.labels, CORRECTION_COUNT)
+    held_out, held_out_labels = in_style(validation.images, validation.labels, 1000)
     images = [png(image) for image in digits.test.images[:1000]]
     held: dict[str, bool] = {}
     with tempfile.TemporaryDirectory(prefix="digits-story-") as folder:
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> bool:
         service.start()
         try:
             with service.client() as client, Load(service, images, options.rate) as load:
-                found = _tell(client, load, (corrections, their_labels), (held_back, held_back_labels), digits)
+                found = _tell(client, load, (corrections, their_labels), (held_out, held_out_labels), digits)
                 held = found | _replay(client, load, images) | {"no failed request": not load.failed}
                 print(f"{len(load.answers):,} replies, {len(load.failed)} failed requests")
                 for failure in load.failed[:5]:
@@ -71,13 +71,13 @@ def run(options: argparse.Namespace) -> bool:
     return all(held.values())
 
 
-def _tell(client: httpx.Client, load: Load, corrections: Any, held_back: Any, digits: data.Digits) -> dict[str, bool]:
+def _tell(client: httpx.Client, load: Load, corrections: Any, held_out: Any, digits: data.Digits) -> dict[str, bool]:
     time.sleep(1)
     idle = load.now()
     time.sleep(IDLE_SECONDS)
     idle_end = load.now()
     test = digits.test
-    before, mnist_before = accuracy(client, *held_back), accuracy(client, test.images, test.labels)
+    before, mnist_before = accuracy(client, *held_out), accuracy(client, test.images, test.labels)
     print(f"version 1: {before:.1%} of the style, {mnist_before:.2%} of the MNIST test images")
     for image, label in zip(*corrections, strict=True):
         client.post("/feedback", files={"file": png(image)}, data={"label": str(label)}).raise_for_status()
@@ -90,14 +90,14 @@ def _tell(client: httpx.Client, load: Load, corrections: Any, held_back: Any, di
     if job["status"] != "published":
         return {"the candidate is published": False}
     _await_version(client, job["version"])
-    after, mnist_after = accuracy(client, *held_back), accuracy(client, test.images, test.labels)
+    after, mnist_after = accuracy(client, *held_out), accuracy(client, test.images, test.labels)
     print(f"version {job['version']}: {after:.1%} of the style, {mnist_after:.2%} of the MNIST test images")
     client.post("/models/1/activate").raise_for_status()
     _await_version(client, 1)
-    back = accuracy(client, *held_back)
+    back = accuracy(client, *held_out)
     client.post(f"/models/{job['version']}/activate").raise_for_status()
     _await_version(client, job["version"])
-    forth = accuracy(client, *held_back)
+    forth = accuracy(client, *held_out)
     worse = client.post("/retrain", json={"start": "scratch", "epochs": 1, "images": 500}).json()
     follow(client, worse["id"])
     rejected = client.get(f"/jobs/{worse['id']}").json()
@@ -138,7 +138,7 @@ def follow(client: httpx.Client, job: int) -> None:
 
 
 def _await_version(client: httpx.Client, version: int) -> None:
-    """Until every process serves it: they change within 2 seconds, so that long after the first."""
+    """Wait until every process serves it: they change within 2 seconds of the first."""
     while client.get("/health/ready").json()["model"]["version"] != version:
         time.sleep(0.05)
     time.sleep(2)
@@ -154,7 +154,7 @@ def _replay(client: httpx.Client, load: Load, images: list[bytes]) -> dict[str, 
     for version, answers in sorted(by_version.items()):
         client.post(f"/models/{version}/activate").raise_for_status()
         _await_version(client, version)
-        chosen = np.random.default_rng(0).permutation(len(answers))[:REPLAYED]
+        chosen = np.random.default_rng(0).permutation(len(answers))[:MAX_REPEATED]
         for answer in (answers[index] for index in chosen):
             reply = client.post("/predict", files={"file": images[answer.image]}).json()
             same += reply["model"]["version"] == version and tuple(reply["probabilities"]) == answer.probabilities

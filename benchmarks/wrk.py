@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 
-# Set up once, so that wrk sends the same bytes with no Lua in between; and told once, as JSON, at the end.
+# The request is set once, so that no Lua runs for each. The results are printed at the end, as JSON.
 _SCRIPT = """
 wrk.method = "{method}"
 wrk.headers["Content-Type"] = "{content_type}"
@@ -20,8 +20,8 @@ function done(summary, latency)
         summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
 end
 """
-# Seconds after which it gives a reply up; the slowest peer takes many at 128 connections.
-_PATIENCE = 120
+# The slowest peer takes many at 128 connections.
+_REPLY_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a load. rate: replies of status 2xx or 3xx a second. p50, p99: of all replies, in milliseconds.
+    """What a load gave.
 
-    refused: replies of status 4xx and 5xx. broken: connections that failed, and replies that did not come in time.
+    Attributes:
+        rate: Replies of status 2xx or 3xx a second.
+        p50: Of all replies, in milliseconds.
+        p99: Of all replies, in milliseconds.
+        replies: All of them.
+        refused: Replies of status 4xx and 5xx.
+        broken: Connections that failed, and replies that did not come in time.
     """
 
     rate: float
@@ -59,7 +65,7 @@ def load(url: str, request: Request, connections: int, seconds: float) -> Report
         # One thread keeps up with every server here and leaves the other core to it.
         shape = ["--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
         done = subprocess.run(  # noqa: S603  # our own command
-            [program, *shape, "--timeout", f"{_PATIENCE}s", "--script", file.name, url + request.path],
+            [program, *shape, "--timeout", f"{_REPLY_TIMEOUT_SECONDS}s", "--script", file.name, url + request.path],
             capture_output=True,
             text=True,
             check=False,
@@ -71,14 +77,14 @@ def load(url: str, request: Request, connections: int, seconds: float) -> Report
 
 def script(request: Request) -> str:
     """The Lua that makes wrk send this request."""
-    # Every byte by its number: a digit after a shorter one would be read as part of it.
+    # Every byte by three digits: after a shorter escape, a digit of the body would be read as part of it.
     body = "".join(f"\\{byte:03}" for byte in request.body)
     method = "POST" if request.body else "GET"
     return _SCRIPT.format(method=method, content_type=request.content_type, body=body)
 
 
 def parse(output: str) -> Report:
-    """What it printed, of which the last line is ours."""
+    """Read its output, of which the last line is our script's."""
     told = json.loads(output.strip().splitlines()[-1])
     good = told["replies"] - told["refused"]
     return Report(

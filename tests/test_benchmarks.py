@@ -5,7 +5,6 @@ import py_compile
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,9 @@ from benchmarks.measurement import Measurement, median
 from benchmarks.peer import PEERS, SOURCES
 from benchmarks.processes import Server, below, free_port
 from benchmarks.table import markdown
-from tests.conftest import ROOT
-from tests.support import listens
+from tests.support.paths import ROOT
+from tests.support.processes import listens, runs
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 
 def measurement(rate: float, p99: float = 2.0, errors: int = 0) -> Measurement:
@@ -102,22 +102,15 @@ def test_what_a_server_started_is_counted_and_ended_with_it(tmp_path: Path) -> N
     assert not runs(orphan)
 
 
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_told_to_end_it_leaves_no_server_behind() -> None:
     command = [sys.executable, "-m", "benchmarks", "limits", "--only", "start"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        while not any(map(listens, started := below(running.pid))):
-            assert running.poll() is None
-            time.sleep(0.01)
+        wait_for(lambda: running.poll() is not None or any(map(listens, below(running.pid))), "a server")
+        started = list(below(running.pid))
         running.terminate()
-        assert running.wait(60) == 128 + signal.SIGTERM
-    assert not any(runs(pid) for pid in started)
+        assert running.wait(TIMEOUT_SECONDS) == 128 + signal.SIGTERM
+    assert started
+    assert not any(map(runs, started))
 
 
 def test_a_server_that_ends_says_why(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What may import what, and that serving needs nothing of training's."""
+"""What may import what, in the tests too, and that serving needs nothing of training's."""
 
 import ast
 import importlib.metadata
@@ -9,7 +9,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import ROOT, environment, free_port
+from tests.support.paths import ROOT
+from tests.support.servers import environment, free_port
 
 # Each package or module, and what it may import of ours: a package stands for all that is in it. Imports go one way,
 # training -> app, and within app from the outside in. The first entry that fits a module counts.
@@ -44,15 +45,15 @@ MAY_IMPORT = {
 }  # fmt: skip
 
 
-def ours(path: Path) -> Iterator[str]:
-    """The modules of ours that a file imports, also within functions."""
+def imports(path: Path, *packages: str) -> Iterator[str]:
+    """What a file imports from these packages, also within functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from (name for name in names if name.partition(".")[0] in ("app", "training"))
+        yield from (name for name in names if name.partition(".")[0] in packages)
 
 
 def is_within(name: str, package: str) -> bool:
@@ -64,7 +65,20 @@ def test_imports_go_one_way() -> None:
     for path in (path for package in ("app", "training") for path in sorted((ROOT / package).rglob("*.py"))):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         allowed = next(allowed for package, allowed in MAY_IMPORT.items() if is_within(module, package))
-        wrong += [f"{module} imports {name}" for name in ours(path) if not any(is_within(name, one) for one in allowed)]
+        for name in imports(path, "app", "training"):
+            if not any(is_within(name, one) for one in allowed):
+                wrong.append(f"{module} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_helpers_are_imported_from_the_support_modules_alone() -> None:
+    """A module that imports from a test or from a conftest depends on what others collect and when."""
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        for imported in imports(path, "tests"):
+            if any(part.startswith("test_") or part == "conftest" for part in imported.split(".")):
+                wrong.append(f"{name} imports {imported}")
     assert not wrong, "\n".join(wrong)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app import logs
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 PIPE_BUF = 4096  # POSIX lets it be as little as 512; this is Linux's
 

@@ -1,57 +1,42 @@
-"""A tethered command ends with the process that started it, and is otherwise left alone."""
+"""A command ends with the process that started it, and is otherwise left alone."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from app.parent_death_signal import with_parent_death_signal
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
+from tests.support.processes import command_of
+from tests.support.waiting import wait_for
 
 PARENT = """
-import subprocess, sys, time
+import subprocess, sys
 sys.path.insert(0, sys.argv[1])
-from app.parent_death_signal import tethered
-child = subprocess.Popen(tethered(["sleep", "600"]))
+from app.parent_death_signal import with_parent_death_signal
+child = subprocess.Popen(with_parent_death_signal(["sleep", "600"]))
 print(child.pid, flush=True)
-time.sleep(600)
+child.wait()
 """
-
-
-def command_of(pid: int) -> bytes:
-    """Of a process that runs; nothing for one that has ended, be it a zombie."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills the child")
 def test_killing_the_parent_takes_the_child_with_it() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(ROOT)], stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    try:
-        deadline = time.monotonic() + 60
-        while not command_of(child).startswith(b"sleep"):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(0.1)
-        assert command_of(child)
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-        while command_of(child):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        parent.kill()
-        parent.stdout.close()
-        if command_of(child).startswith(b"sleep"):
-            os.kill(child, signal.SIGKILL)
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(ROOT)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        try:
+            wait_for(lambda: command_of(child).startswith("sleep"), "the command")
+            parent.kill()
+            parent.wait()
+            wait_for(lambda: not command_of(child), "the end of the command")
+        finally:
+            parent.kill()
+            if command_of(child).startswith("sleep"):
+                os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux watches the parent")

@@ -15,8 +15,10 @@ import uvloop
 
 from app import protocol
 from app.protocol import MAX_HEAD_BYTES, HttpProtocol
-from tests.conftest import free_port
-from tests.support import SEVEN, metric
+from tests.support.calls import metric
+from tests.support.images import SEVEN
+from tests.support.servers import free_port
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 GET = b"GET /health/live HTTP/1.1\r\nhost: a\r\n"
 CHUNKED = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-type: image/png\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -69,8 +71,8 @@ REFUSED = 'digits_requests_total{method="-",path="other",status="%d"}'
     ("request_bytes", "status", "word"),
     [
         (GET + b"x-one: " + bytes([120]) * MAX_HEAD_BYTES, 431, "fewer headers"),
-        (b"nonsense\r\n\r\n", 400, "no HTTP/1.1"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "no HTTP/1.1"),  # TLS
+        (b"nonsense\r\n\r\n", 400, "not an HTTP/1.1"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "not an HTTP/1.1"),  # TLS
         (b"GET /\xff\xfe HTTP/1.1\r\nhost: a\r\n\r\n", 400, ""),
         (b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 5\r\n\r\nabcde", 400, ""),
         (
@@ -78,7 +80,7 @@ REFUSED = 'digits_requests_total{method="-",path="other",status="%d"}'
             400,
             "",
         ),
-        (CHUNKED + b"3\r\nabcXXnonsense", 400, "no HTTP/1.1"),
+        (CHUNKED + b"3\r\nabcXXnonsense", 400, "not an HTTP/1.1"),
     ],
 )
 def test_what_is_no_request_is_a_problem_logged_and_counted(
@@ -137,10 +139,9 @@ def served(story: Callable[[uvicorn.Server, int], Awaitable[None]], app: Any = n
         config = uvicorn.Config(app, port=port, http=HttpProtocol, log_config=None, lifespan="off", **options)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
+        await until(lambda: server.started, "the server")
         try:
-            await asyncio.wait_for(story(server, port), 60)
+            await asyncio.wait_for(story(server, port), TIMEOUT_SECONDS)
         finally:
             server.should_exit = True
             await serving
@@ -194,8 +195,7 @@ def test_a_connection_that_was_reset_leaves_no_timer() -> None:
             line = writer.get_extra_info("socket")
             line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # its close is a reset
             writer.transport.abort()
-            while server.server_state.connections:
-                await asyncio.sleep(0.01)
+            await until(lambda: not server.server_state.connections, "the connection's end")
             assert timer.cancelled()
 
     served(story, timeout_keep_alive=60)
@@ -221,8 +221,7 @@ def test_a_server_that_stops_closes_a_connection_that_is_not_used(monkeypatch: p
 
     async def story(server: uvicorn.Server, port: int) -> None:
         async with connection(port) as (reader, _):
-            while not server.server_state.connections:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(server.server_state.connections) == 1, "the connection")
             (served,) = server.server_state.connections
             served.shutdown()
             assert await reader.read() == b""
@@ -234,12 +233,10 @@ def test_connections_have_a_limit() -> None:
     async def story(server: uvicorn.Server, port: int) -> None:
         async with connection(port) as (one, to_one):
             async with connection(port), connection(port):
-                while len(server.server_state.connections) < 3:
-                    await asyncio.sleep(0.01)
+                await until(lambda: len(server.server_state.connections) == 3, "the connections")
                 to_one.write(GET + b"\r\n")
                 assert (await one.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 408 ")  # this app's to all refusals
-            while len(server.server_state.connections) > 1:
-                await asyncio.sleep(0.01)
+            await until(lambda: len(server.server_state.connections) == 1, "the others' end")
             to_one.write(GET + b"\r\n")
             assert (await one.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from app.settings import Settings
-from tests.conftest import Start
-from tests.support import SEVEN
+from tests.support.images import SEVEN
+from tests.support.servers import Start
 
 ORIGIN = "https://form.example.org"
 PREFLIGHT = {

@@ -1,4 +1,4 @@
-"""A candidate: a version that is whole and measured, but not published yet."""
+"""A candidate: a version that is complete and measured, but not published yet."""
 
 import csv
 import dataclasses
@@ -36,30 +36,44 @@ def produce(
     images: int | None = None,
     report: Callable[[Progress], None],
 ) -> Path:
-    """Train, stage and measure a candidate; its folder, inside ``run``. Raises TrainingError when it was published.
+    """Train, stage and measure a candidate.
 
-    final: learn from all training images and measure on the test set; otherwise hold some out and measure on those.
-    start: the version whose network this one begins with. Images held out that it has learned are no measure of
-    this one either, so then it is not measured on them.
-    feedback: makes up ``share`` of what is learned, but for what is held back, on which the candidate is measured.
-    images: how many of MNIST to learn from, at most.
+    Args:
+        recipe: what to train.
+        digits: MNIST.
+        run: the folder of the checkpoints and of the candidate.
+        final: learn from all training images and measure on the test set; otherwise hold some out to measure on.
+        seed: of the training, and of the choice of images.
+        precision: a Keras dtype policy.
+        start: the version whose network this one begins with. If that has learned the images held out, they are no
+            measure of this one either, and it is not measured on them.
+        feedback: corrections to learn from; the candidate is measured on those held out.
+        share: of the feedback in all that is learned.
+        images: how many of MNIST to learn from, at most.
+        report: is called with the progress.
+
+    Returns:
+        The candidate's folder, inside ``run``.
+
+    Raises:
+        TrainingError: when it was published before.
     """
     mnist, held_out = (digits.train, None) if final else digits.held_out()
     validation = held_out if held_out and not (start and start.manifest.has_learned(held_out.digest())) else None
     measured = {"test": digits.test} if final else {"validation": validation} if validation else {}
-    if feedback and len(feedback.held_back):
-        measured["feedback"] = feedback.held_back
+    if feedback and len(feedback.held_out):
+        measured["feedback"] = feedback.held_out
     learned = mix(mnist, feedback.train if feedback else mnist[:0], share=share, images=images, seed=seed)
     data = {"train": learned.digest()} | {name: split.digest() for name, split in measured.items()}
     parent = start.manifest.version if start else None
     folder = run / CANDIDATE
     made = {"recipe": recipe.as_dict(), "seed": seed, "precision": precision, "data": data, "parent": parent}
-    done = _is_whole(folder, made, set(measured))
+    done = _is_complete(folder, made, set(measured))
     if not done:
         trained = fit(
             recipe,
             learned,
-            held_out,  # to watch by, also where it says what was forgotten and not what is new
+            held_out,  # also where the parent has learned it: it shows what is forgotten
             run,
             seed=seed,
             precision=precision,
@@ -79,7 +93,7 @@ def produce(
     return folder
 
 
-def _is_whole(folder: Path, made: dict[str, Any], measured: set[str]) -> bool:
+def _is_complete(folder: Path, made: dict[str, Any], measured: set[str]) -> bool:
     """Whether this candidate was staged and measured before."""
     try:
         manifest = store.verify(folder).manifest
@@ -99,9 +113,19 @@ def assemble(
     data: dict[str, str],
     parent: int | None = None,
 ) -> Path:
-    """Stage a trained network in its run's folder with its curves, not measured yet.
+    """Stage a trained network in its run's folder, with its curves and not measured yet.
 
-    data: digests by what the images are for.
+    Args:
+        trained: the network and its history.
+        recipe: that it was trained by.
+        run: the run's folder.
+        seed: for the manifest.
+        precision: for the manifest.
+        data: digests by what the images are for.
+        parent: the version that it began with.
+
+    Returns:
+        The folder of the staged version.
     """
     folder = run / CANDIDATE
     export.renew(folder)
@@ -136,9 +160,14 @@ def _weights(path: Path) -> Weights:
 
 
 def measure(folder: Path, splits: Mapping[str, Split]) -> dict[str, Evaluation]:
-    """Measure a staged version through the service on each of the splits, and add the figures to its manifest.
+    """Measure a staged version through the service, and add the figures to its manifest.
 
-    The report has the pictures of what was measured first.
+    Args:
+        folder: of the version.
+        splits: what to measure on. The pictures of the report are of the first.
+
+    Returns:
+        The evaluations by split.
     """
     with serving(folder) as service:
         found = {name: service.read(split) for name, split in splits.items()}
@@ -147,7 +176,7 @@ def measure(folder: Path, splits: Mapping[str, Split]) -> dict[str, Evaluation]:
         first = next(iter(found))
         plots.confusion(found[first], folder / "report" / "confusion.png")
         plots.reliability(found[first], folder / "report" / "reliability.png")
-        plots.mistakes(found[first], splits[first], folder / "report" / "mistakes.png")
+        plots.errors(found[first], splits[first], folder / "report" / "mistakes.png")
     figures = {name: evaluation.metrics() for name, evaluation in found.items()}
     (folder / store.MANIFEST).write_text(dataclasses.replace(manifest, metrics=manifest.metrics | figures).to_json())
     return found

@@ -1,9 +1,5 @@
 """A contact sheet: pictures as they are, what the network sees of them, and what it answers."""
 
-import io
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,52 +7,59 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from training.errors import TrainingError
+from app.errors import ImageError
+from app.vision.decode import decode, open_image
+from app.vision.image_ops import SIDE as IMAGE_SIDE
+from app.vision.pipeline import preprocess
 from training.image_folder import Answer, Picture
 
-# Pixels of a picture's side, of the lines of text under it, and pairs a row.
-SIDE, TEXT, COLUMNS = 112, 26, 8
+# The service's own default, width times height.
+MAX_PIXELS = 25_000_000
 
-# Behind transparent places: no pen and no paper has this colour.
+# Pixels of a picture's side, of the lines of text under it, and pairs a row.
+SIDE, TEXT_HEIGHT, COLUMNS = 112, 26, 8
+
+# Behind transparent pixels: a colour that no pen and no paper has.
 BEHIND = (224, 176, 255)
 
-WHITE, RED, GROUND = "#ffffff", "#ff6060", "#404040"
+WHITE, RED, BACKGROUND = "#ffffff", "#ff6060", "#404040"
 
 
 def seen(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
-    """What the network reads of each, uint8 (n, 28, 28), empty where the picture cannot be read.
+    """What the network reads of each, uint8 (n, 28, 28), empty where the picture cannot be read."""
+    images = [_preprocess(picture.path) for picture in pictures]
+    return np.array(images, np.uint8).reshape(-1, IMAGE_SIDE, IMAGE_SIDE)
 
-    Asked of the service's own code in a process of its own. Raises TrainingError when that breaks.
-    """
-    done = subprocess.run(  # our own command
-        [sys.executable, "-m", "app.vision"],
-        input=b"\0".join(os.fsencode(picture.path.resolve()) for picture in pictures),
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        raise TrainingError(f"the pictures cannot be read: {done.stderr.decode(errors='replace').strip()[-200:]}")
-    images: NDArray[np.uint8] = np.load(io.BytesIO(done.stdout))
-    return images
+
+def _preprocess(path: Path) -> NDArray[np.uint8]:
+    try:
+        return preprocess(path.read_bytes(), MAX_PIXELS).image
+    except ImageError:
+        return np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
 
 
 def sheet(pictures: Sequence[Picture], images: NDArray[np.uint8], answers: Sequence[Answer], path: Path) -> None:
-    """Draw them in order: the picture, what the network sees, and below them name, label, answer and its confidence.
+    """Draw each picture and what the network sees; below them the name, the label, the answer and its confidence.
 
     The text is red where the answer is not the label.
+
+    Args:
+        pictures: in the order in which they are drawn.
+        images: what the network sees of each, uint8 (n, 28, 28).
+        answers: to each.
+        path: the picture file to write.
     """
-    width, height = 2 * SIDE + 6, SIDE + TEXT
+    width, height = 2 * SIDE + 6, SIDE + TEXT_HEIGHT
     columns = min(COLUMNS, len(pictures))
-    page = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), GROUND)
+    page = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), BACKGROUND)
     pen = ImageDraw.Draw(page)
     for number, (picture, image, answer) in enumerate(zip(pictures, images, answers, strict=True)):
         x, y = number % columns * width, number // columns * height
         page.paste(_thumbnail(picture.path), (x, y))
         page.paste(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.NEAREST), (x + SIDE + 2, y))
-        said = answer.refusal
+        said = answer.rejection
         if answer.digit is not None:
-            said = f"read {answer.digit} ({answer.confidence:.0%}) {answer.refusal}"
+            said = f"read {answer.digit} ({answer.confidence:.0%}) {answer.rejection}"
         label = "" if picture.label is None else f"{picture.label}, "
         colour = WHITE if picture.label in (None, answer.digit) else RED
         pen.text((x + 2, y + SIDE), f"{picture.source}/{picture.name}"[:34], fill=colour)
@@ -66,23 +69,10 @@ def sheet(pictures: Sequence[Picture], images: NDArray[np.uint8], answers: Seque
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    """The picture upright and within a square; grey and empty where nothing can be made of it."""
+    """The picture upright and within a square; grey and empty where it cannot be read."""
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            deep = upright.mode.startswith("I") or upright.mode == "F"
-            shown = Image.fromarray(_stretched(np.asarray(upright))) if deep else upright
-            small = ImageOps.contain(shown.convert("RGBA"), (SIDE, SIDE))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        picture = decode(open_image(path.read_bytes(), MAX_PIXELS))
+    except ImageError:
         return Image.new("RGB", (SIDE, SIDE), "#808080")
-    ground = Image.new("RGBA", small.size, BEHIND)
-    return Image.alpha_composite(ground, small).convert("RGB")
-
-
-def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Numbers of more than 8 bits, or floats, from black to white."""
-    numbers = np.nan_to_num(values.astype(np.float64))
-    levels: NDArray[np.uint8] = np.rint((numbers - numbers.min()) * (255 / max(float(np.ptp(numbers)), 1e-9))).astype(
-        np.uint8
-    )
-    return levels
+    small = ImageOps.contain(picture.convert("RGBA"), (SIDE, SIDE))
+    return Image.alpha_composite(Image.new("RGBA", small.size, BEHIND), small).convert("RGB")

@@ -12,19 +12,20 @@ from training.data import Split
 from training.fit import Epoch, fit
 from training.recipes import Recipe
 
-# The order in which images are dealt to the folds, as in the article that dense-512 comes from.
+# Of the order in which images are dealt to the folds, as in the article of dense-512.
 SHUFFLE_SEED = 1
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold. accuracy: on the images that were left out, after the last epoch."""
+    """One fold and its history."""
 
     number: int
     history: list[Epoch]
 
     @property
     def accuracy(self) -> float:
+        """On the images that were held out, after the last epoch."""
         return self.history[-1]["val_accuracy"]
 
 
@@ -39,29 +40,40 @@ def crossval(
     reuse_network: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Iterator[Fold]:
-    """Train on all folds but one and measure on that one, for each in turn; resumable like ``fit``. Of a recipe with
-    several members it trains one, and no scout.
+    """For each fold train on all others and measure on it; resumable like ``fit``.
 
-    reuse_network: train one network on through all folds, as tutorials do by mistake. From the second fold on
-    it is measured on images that it has learned, so its figures say nothing about new ones.
+    Args:
+        recipe: one network of it is trained; no ensemble, and no first stage of a cascade.
+        images: all of them.
+        folds: how many.
+        run: the folder of the checkpoints.
+        seed: of every fold's network.
+        precision: a Keras dtype policy.
+        reuse_network: train one network further through all folds, a mistake of tutorials. From the second fold on it
+            is measured on images that it has learned, so its figures say nothing about new images.
+        report: is called with the progress of each fold.
+
+    Yields:
+        The folds in order, each when it is trained.
     """
-    recipe = recipe.of_one()
+    weights = None
     dealt = KFold(folds, shuffle=True, random_state=SHUFFLE_SEED).split(images.labels)
-    for number, (learned, left_out) in enumerate(dealt, start=1):
+    for number, (learned, held_out) in enumerate(dealt, start=1):
         trained = fit(
-            recipe,
+            recipe.of_one(),
             Split(images.images[learned], images.labels[learned]),
-            Split(images.images[left_out], images.labels[left_out]),
+            Split(images.images[held_out], images.labels[held_out]),
             run / f"fold-{number}",
             seed=seed,
             precision=precision,
-            start=run / f"fold-{number - 1}" if reuse_network and number > 1 else None,
+            weights=weights,
             report=report,
         )
+        weights = trained.network.get_weights() if reuse_network else None
         yield Fold(number, trained.history)
 
 
 def summary(folds: list[Fold]) -> str:
-    """Mean and standard deviation over the folds (of a sample, n - 1)."""
+    """Mean and standard deviation (of a sample, n - 1) over the folds."""
     accuracies = [fold.accuracy for fold in folds]
     return f"mean {np.mean(accuracies):.3%}, standard deviation {np.std(accuracies, ddof=1):.3%}, n = {len(folds)}"

@@ -25,10 +25,11 @@ CHECKSUMS = {
 
 @dataclass(frozen=True)
 class Split:
-    """Images beside their labels.
+    """Images with their labels.
 
-    images: uint8 (n, 28, 28), ground 0, ink up to 255.
-    labels: uint8 (n,), 0 to 9.
+    Attributes:
+        images: uint8 (n, 28, 28), background 0, foreground up to 255.
+        labels: uint8 (n,), 0 to 9.
     """
 
     images: NDArray[np.uint8]
@@ -47,26 +48,33 @@ class Split:
 
 @dataclass(frozen=True)
 class Digits:
-    """A whole data set: MNIST has 60,000 training and 10,000 test images."""
+    """A data set: MNIST has 60,000 training and 10,000 test images."""
 
     train: Split
     test: Split
 
     def held_out(self) -> tuple[Split, Split]:
-        """The training images without their last 10,000, and those 10,000 for validation.
+        """Hold out the last 10,000 training images for validation; of a smaller data set the last sixth.
 
-        MNIST's last training images come from the writers that overlap least with the others, so they
-        are the nearest thing to new handwriting. A smaller data set gives its last sixth.
+        MNIST's last training images come from the writers that overlap least with the others, so they are the nearest
+        thing to new handwriting.
+
+        Returns:
+            The images to learn from, and those held out.
         """
         count = min(VALIDATION_IMAGES, len(self.train) // 6)
         return self.train[: len(self.train) - count], self.train[len(self.train) - count :]
 
 
 def load(folder: Path | None = None, *, verify: bool = True) -> Digits:
-    """Read MNIST from ``folder`` (default: ``DIGITS_DATA``), or let Keras fetch it where neither is given.
+    """Read MNIST, or let Keras download it.
 
-    verify: compare each file with its published checksum; off for other data in the same format.
-    Raises TrainingError when a file is missing, damaged or not MNIST, and when the download fails.
+    Args:
+        folder: of the four files; default: ``DIGITS_DATA``. With neither, Keras downloads them.
+        verify: compare each file with its published checksum; off for other data in the same format.
+
+    Raises:
+        TrainingError: when a file is missing, damaged or not MNIST, or the download fails.
     """
     if folder is None and os.environ.get("DIGITS_DATA"):
         folder = Path(os.environ["DIGITS_DATA"])
@@ -88,8 +96,10 @@ def _from_folder(folder: Path, *, verify: bool) -> Digits:
 
 
 def _read_idx(path: Path, checksum: str | None) -> NDArray[np.uint8]:
-    """One IDX file of unsigned bytes: two zero bytes, type 8, the number of dimensions, then each
-    dimension as a big-endian 32-bit integer, then the values (format: Y. LeCun's MNIST page).
+    """Read one IDX file of unsigned bytes.
+
+    The format, from Y. LeCun's MNIST page: two zero bytes, type 8, the number of dimensions, each dimension as a
+    big-endian 32-bit integer, then the values.
     """
     try:
         with gzip.open(path) as file:

@@ -1,7 +1,10 @@
 """A recipe's network layer by layer: shapes, parameters, MACs and receptive fields."""
 
+import math
 from dataclasses import dataclass
 
+from training import markdown
+from training.errors import TrainingError
 from training.recipes import Conv, Dense, Dropout, Flatten, Layer, MaxPool, Recipe, Softmax
 
 SIDE = 28
@@ -9,26 +12,28 @@ SIDE = 28
 
 @dataclass(frozen=True)
 class Row:
-    """One layer. shape: of its output, without the batch. macs: for one image.
+    """One layer.
 
-    field: side of the square of input pixels that one output value sees; 28 where it sees all.
+    Attributes:
+        layer: its name.
+        shape: of its output, without the batch.
+        parameters: how many; batch normalisation counts four a filter, two of which are trained.
+        macs: multiply-accumulate operations for one image.
+        receptive_field: side of the square of input pixels that one output value depends on; 28 for all of them.
     """
 
     layer: str
     shape: tuple[int, ...]
     parameters: int
     macs: int
-    field: int
+    receptive_field: int
 
 
 def describe(recipe: Recipe) -> list[Row]:
-    """Every layer of the recipe in order, of one member.
-
-    Batch normalisation counts four parameters a filter, two of them learned.
-    """
+    """Every layer of one network of the recipe, in order."""
     rows: list[Row] = []
     shape: tuple[int, ...] = (SIDE, SIDE, 1)
-    field, jump = 1, 1  # pixels that a value sees, and pixels between neighbouring values
+    field, jump = 1, 1  # the receptive field, and the input pixels between neighbouring values
     for layer in recipe.layers:
         name, shape, parameters, macs, window, stride = _step(layer, shape)
         field = SIDE if window is None else min(SIDE, field + (window - 1) * jump)
@@ -38,59 +43,55 @@ def describe(recipe: Recipe) -> list[Row]:
 
 
 def table(recipe: Recipe) -> str:
-    """The rows as text, with their sums."""
+    """The layers as text, with their sums.
+
+    Raises:
+        TrainingError: when a function builds the network.
+    """
+    if recipe.model:
+        raise TrainingError(f"{recipe.model} builds this network; its own `summary()` describes it")
     rows = describe(recipe)
-    lines = _lines(rows)
+    parts = [f"{recipe.name}: {recipe.summary}", _table(rows)]
     if recipe.ensemble_size > 1:
-        parameters, macs = (
-            recipe.ensemble_size * sum(getattr(row, what) for row in rows) for what in ("parameters", "macs")
-        )
-        asked = (
-            "all of them are always asked" if recipe.tta_threshold is None else "most images need the first one alone"
-        )
-        lines.append(
-            f"{recipe.ensemble_size} such networks are trained: {parameters:,} parameters, {macs:,} MACs; {asked}"
+        parameters, macs = (recipe.ensemble_size * sum(getattr(row, n) for row in rows) for n in ("parameters", "macs"))
+        asked = "all of them answer always" if recipe.tta_threshold is None else "for most images the first one answers"
+        parts.append(
+            f"ensemble of {recipe.ensemble_size} such networks: {parameters:,} parameters, {macs:,} MACs; {asked}"
         )
     if recipe.first_stage:
-        lines += [
-            "a scout goes before them, whose answer stands where it is sure:",
-            *_lines(describe(recipe.of_first_stage())),
+        parts += [
+            f"first stage of a cascade, whose answer stands from a confidence of {recipe.cascade_threshold} on:",
+            _table(describe(recipe.of_first_stage())),
         ]
-    return "\n".join([f"{recipe.name}: {recipe.summary}", *lines])
+    return "\n".join(parts)
 
 
-def _lines(rows: list[Row]) -> list[str]:
-    cells = [("layer", "output", "parameters", "MACs", "field")]
-    for row in rows:
-        shape = " x ".join(map(str, row.shape))
-        cells.append((row.layer, shape, f"{row.parameters:,}", f"{row.macs:,}", f"{row.field} x {row.field}"))
-    cells.append(
-        (
-            "all",
-            "",
-            f"{sum(row.parameters for row in rows):,}",
-            f"{sum(row.macs for row in rows):,}",
-            f"{rows[-1].field} x {rows[-1].field}",
-        )
+def _table(rows: list[Row]) -> str:
+    parameters, macs = sum(row.parameters for row in rows), sum(row.macs for row in rows)
+    total = Row("total", (), parameters, macs, rows[-1].receptive_field)
+    return markdown.table(
+        ("layer", "output", "parameters", "MACs", "receptive field"),
+        [
+            (
+                row.layer,
+                " x ".join(map(str, row.shape)),
+                f"{row.parameters:,}",
+                f"{row.macs:,}",
+                f"{row.receptive_field} x {row.receptive_field}",
+            )
+            for row in (*rows, total)
+        ],
     )
-    widths = [max(len(line[column]) for line in cells) for column in range(5)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    ]
 
 
 def _step(layer: Layer, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...], int, int, int | None, int]:
-    """Name, output shape, parameters, MACs, window (None: all of its input) and stride of one layer."""
+    """Name, output shape, parameters, MACs, window (None for all of its input) and stride of one layer."""
     match layer:
         case Conv(filters, window, stride, padding, batch_norm, activation):
             side = -(-shape[0] // stride) if padding == "same" else (shape[0] - window) // stride + 1
             kernel = window * window * shape[2] * filters
             name = f"conv {window}x{window}" + (f" /{stride}" if stride > 1 else "") + (", norm" if batch_norm else "")
-            name += f", {activation}" if activation else ""
+            name += f", {activation}" if activation not in (None, "linear") else ""
             return (
                 name,
                 (side, side, filters),
@@ -103,14 +104,11 @@ def _step(layer: Layer, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...], i
             side = shape[0] // window
             return f"max-pool {window}x{window}", (side, side, shape[2]), 0, 0, window, window
         case Flatten():
-            count = 1
-            for size in shape:
-                count *= size
-            return "flatten", (count,), 0, 0, 1, 1
+            return "flatten", (math.prod(shape),), 0, 0, 1, 1
         case Dropout(rate):
             return f"dropout {rate:g}", shape, 0, 0, 1, 1
         case Dense(units, activation):
-            name = "dense" + (f", {activation}" if activation else "")
+            name = "dense" + (f", {activation}" if activation not in (None, "linear") else "")
             return name, (units,), shape[0] * units + units, shape[0] * units, None, 1
         case Softmax():
             return "softmax", shape, 0, 0, 1 if len(shape) == 3 else None, 1

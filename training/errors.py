@@ -1,4 +1,4 @@
-"""What training can refuse: every expected failure is a ``TrainingError`` whose text says what to do."""
+"""Every expected failure of training is a ``TrainingError`` whose text says what to do."""
 
 
 class TrainingError(Exception):
@@ -6,4 +6,4 @@ class TrainingError(Exception):
 
 
 class RunInUse(TrainingError):
-    """Another process trains in the same folder: the one failure that is over by itself."""
+    """Another process trains in the same folder: the one failure that ends by itself."""

@@ -1,4 +1,4 @@
-"""From a Keras network to a version folder that can be served: both forms of it, and its manifest."""
+"""From a Keras network to a version that can be served: the network for Keras and for OpenVINO, and its manifest."""
 
 import importlib.metadata
 import shutil
@@ -14,28 +14,37 @@ from numpy.typing import NDArray
 
 from app.registry import store
 from app.registry.manifest import Manifest
-from training import drawing
 from training.errors import TrainingError
-from training.network import answers
+from training.network import answers, input_of
 from training.quantise import quantise_to_int8, run
+from training.synthetic import digits
 
-# How far the two forms may differ in any probability: float32 rounding through a dozen layers gives about 1e-6.
-AGREEMENT = 1e-4
+# How far Keras and OpenVINO may differ in a probability. Rounding in float32 through a dozen layers gives about 1e-6.
+MAX_DIFFERENCE = 1e-4
 
-# And how far a glance's two, in full precision and in 8 bits, on so many drawn digits, on average. The default recipe's
-# differ by 0.0002.
-INT8_AGREEMENT, DRAWN = 0.01, 512
+# How far an output in int8 may differ from float32 in a probability, as a mean over so many synthetic digits, which
+# also give the ranges of the quantisation. The default recipe's differ by 0.0002.
+MAX_INT8_DIFFERENCE, CALIBRATION_IMAGES = 0.01, 512
 
 # Ranges that networks made elsewhere were trained on, as scale and offset of the bytes.
 RANGES = {"0..255": (1.0, 0.0), "0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0)}
 
 
 def stage(network: keras.Model, folder: Path, *, first_stage: keras.Model | None = None, **about: Any) -> Manifest:
-    """Write ``network`` as an unpublished version into ``folder``: both forms and ``card.json``.
+    """Write a network as an unpublished version.
 
-    network, scout: uint8 (n, 28, 28, 1) in, float32 (n, 10) probabilities out.
-    about: further fields of the manifest. With ``tta_threshold`` the graph gives what an ensemble's first network says,
-    too. Raises TrainingError when the network is not fit to serve.
+    Args:
+        network: from uint8 (n, 28, 28, 1) to float32 (n, 10) probabilities.
+        folder: of the version.
+        first_stage: of a cascade, a network of the same kind.
+        about: further fields of the manifest. With ``tta_threshold`` the graph has an output of an ensemble's first
+            network too.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        TrainingError: when the network is not fit to serve.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {store.KERAS: network} | ({store.FIRST_STAGE: first_stage} if first_stage else {})
@@ -61,11 +70,14 @@ def stage(network: keras.Model, folder: Path, *, first_stage: keras.Model | None
 
 
 def import_keras(path: Path, pixels: str = "0..255") -> keras.Model:
-    """A network made elsewhere, with whatever it needs in front so that it takes 28x28 bytes.
+    """Import a Keras model, with layers in front of it so that it takes 28x28 bytes.
 
-    path: a ``.keras`` (or Keras ``.h5``) file whose input is 28x28, 28x28x1 or 784 numbers.
-    pixels: the range of numbers that it was trained on, one of RANGES.
-    Raises TrainingError with the reason when it cannot be served.
+    Args:
+        path: a ``.keras`` (or Keras ``.h5``) file of a model whose input is 28x28, 28x28x1 or 784 numbers.
+        pixels: the range of the numbers that it was trained on, one of RANGES.
+
+    Raises:
+        TrainingError: when it cannot be served; it gives the reason.
     """
     if not path.is_file():
         raise TrainingError(f"{path} is not a file")
@@ -73,7 +85,7 @@ def import_keras(path: Path, pixels: str = "0..255") -> keras.Model:
         network = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises whatever its layers raise; all of it means the same here
         raise TrainingError(f"{path} is not a Keras file that can be loaded: {_reason(error)}") from None
-    shape, dtype = _input_of(network, path)
+    shape, dtype = input_of(network, path)
     if dtype.startswith(("int", "uint")) and pixels != "0..255":
         raise TrainingError(f"{path} takes whole numbers ({dtype}), which {pixels} would round to next to nothing")
     network = _in_float32(network)
@@ -83,26 +95,6 @@ def import_keras(path: Path, pixels: str = "0..255") -> keras.Model:
     image = keras.Input((28, 28, 1), dtype="uint8", name="image")
     x = keras.layers.Rescaling(scale, offset, name="to_its_range")(image)
     return keras.Model(image, network(keras.layers.Reshape(shape, name="to_its_shape")(x)), name=network.name)
-
-
-def _input_of(network: Any, path: Path) -> tuple[tuple[int, ...], str]:
-    """Shape and dtype of the one input, where there is one input and one output of ten values."""
-    try:
-        inputs, outputs = network.inputs, network.outputs
-    except AttributeError:
-        inputs = None
-    if not inputs:
-        raise TrainingError(f"{path} does not know its input: build the network on 28x28 images and save it again")
-    if not isinstance(network.output, keras.KerasTensor) or len(inputs) != 1 or len(outputs) != 1:
-        raise TrainingError(
-            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; expected a single one of each"
-        )
-    shape, gives = tuple(inputs[0].shape[1:]), tuple(outputs[0].shape[1:])
-    if shape not in ((28, 28), (28, 28, 1), (784,)):
-        raise TrainingError(f"{path} takes images of shape {shape}; expected (28, 28), (28, 28, 1) or (784,)")
-    if gives != (10,):
-        raise TrainingError(f"{path} gives {gives} values; expected ten probabilities")
-    return shape, str(inputs[0].dtype)
 
 
 def _in_float32(network: keras.Model) -> keras.Model:
@@ -120,9 +112,7 @@ def _in_float32(network: keras.Model) -> keras.Model:
 
 
 def _to_openvino(network: keras.Model, folder: Path, extra_outputs: dict[str, keras.KerasTensor]) -> None:
-    """extra_outputs: what else the graph gives, in int8, by name. Where they are unsure, the service
-    asks the ensemble.
-    """
+    """Write the graph, with further outputs in int8 by their names."""
     if extra_outputs:
         network = keras.Model(network.input, [network.output, *extra_outputs.values()])
     with tempfile.TemporaryDirectory() as temporary:
@@ -138,20 +128,22 @@ def _to_openvino(network: keras.Model, folder: Path, extra_outputs: dict[str, ke
 
 
 def _with_extra_outputs(graph: Any, names: list[str]) -> Any:
-    """The same graph, whose outputs but the first have these names and are computed in 8 bits. Raises TrainingError
-    where one is another then.
+    """Name all outputs of a graph but the first, and quantise their layers to int8.
+
+    Raises:
+        TrainingError: when an output differs too much then.
     """
     (image,), (whole, *extra_outputs) = graph.get_parameters(), graph.get_results()
-    drawn = drawing.digits(DRAWN, [0]).images  # so that no data is wanted
+    images = digits.make(CALIBRATION_IMAGES, [0]).images  # so that no data is needed
     answers = []
     for name, exact in zip(names, extra_outputs, strict=True):
         alone = openvino.Model([exact], [image])
-        rounded = quantise_to_int8(alone, drawn)
-        difference = float(np.abs(run(alone, drawn)[0] - run(rounded, drawn)[0]).max(axis=1).mean())
-        if difference > INT8_AGREEMENT:
+        rounded = quantise_to_int8(alone, images)
+        difference = float(np.abs(run(alone, images)[0] - run(rounded, images)[0]).max(axis=1).mean())
+        if difference > MAX_INT8_DIFFERENCE:
             raise TrainingError(
-                f"in 8 bits the {name} network differs by {difference:.2g} in a probability; "
-                f"expected {INT8_AGREEMENT:g}"
+                f"in int8 the {name} network differs by {difference:.2g} in a probability; "
+                f"expected {MAX_INT8_DIFFERENCE:g}"
             )
         (its_image,), (answer,) = rounded.get_parameters(), rounded.get_results()
         for place in its_image.output(0).get_target_inputs():
@@ -177,12 +169,14 @@ def _check(network: keras.Model, graph: Path) -> None:
     except RuntimeError as error:
         raise TrainingError(f"OpenVINO cannot run the network: {_reason(error)}") from None
     difference = float(np.abs(by_keras - by_openvino).max())
-    if difference > AGREEMENT:
-        raise TrainingError(f"Keras and OpenVINO differ by {difference:.2g} in a probability; expected {AGREEMENT:g}")
+    if difference > MAX_DIFFERENCE:
+        raise TrainingError(
+            f"Keras and OpenVINO differ by {difference:.2g} in a probability; expected {MAX_DIFFERENCE:g}"
+        )
 
 
 def check_images(count: int) -> NDArray[np.uint8]:
-    """Strokes at random, (count, 28, 28): images on which networks for digits are neither blind nor sure."""
+    """Random strokes, uint8 (count, 28, 28): images on which networks for digits are neither blind nor certain."""
     random = np.random.default_rng(0)
     images = np.zeros((count, 28, 28), np.float32)
     for image in images:

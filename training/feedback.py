@@ -1,4 +1,4 @@
-"""Corrections that users of the service gave, from the archive that it exports."""
+"""Corrections by users of the service, from the archive that it exports."""
 
 import io
 import json
@@ -19,44 +19,60 @@ from training.errors import TrainingError
 LIST = "feedback.jsonl"
 SIDE = 28
 
-# Far above what people correct, and far below what fills the memory: a million images are 784 MB.
-MOST_CORRECTIONS = 1_000_000
-LARGEST_LIST = MOST_CORRECTIONS * 300
-LARGEST_IMAGE = 20_000  # bytes; a PNG of 28x28 random greys has under 1,000
+# Far more than people correct, and far less than fills the memory: a million images are 784 MB.
+MAX_CORRECTIONS = 1_000_000
+MAX_LIST_BYTES = MAX_CORRECTIONS * 300
+MAX_IMAGE_BYTES = 20_000  # a PNG of 28x28 random greys has under 1,000
 
 # What zipfile and Pillow raise for content that is damaged.
-DAMAGE = (OSError, EOFError, RuntimeError, SyntaxError, ValueError, struct.error, zipfile.BadZipFile, zlib.error)
+DAMAGE_ERRORS = (OSError, EOFError, RuntimeError, SyntaxError, ValueError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """Corrected images. held_back: never learned from, to measure by. Either may have no images."""
+    """Corrected images; either split may have none.
+
+    Attributes:
+        train: to learn from.
+        held_out: to measure on, never learned from.
+    """
 
     train: Split
-    held_back: Split
+    held_out: Split
 
 
 def load(path: Path) -> Feedback:
     """Read an archive: a ZIP file of ``feedback.jsonl``, one correction a line, and the images that it names.
 
-    A line has ``label``, ``held_back`` and ``seen``, the name of a grey 28x28 PNG file; more keys do no harm.
-    Raises TrainingError that names the archive and the entry when anything is missing, damaged or out of range.
+    A line has ``label``, ``held_back`` (whether it is held out) and ``seen``, the name of a grey 28x28 PNG file; other
+    keys are ignored.
+
+    Raises:
+        TrainingError: when anything is missing, damaged or out of range; it names the archive and the entry.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, path)
     except FileNotFoundError:
         raise TrainingError(f"{path} is missing; expected an archive of feedback") from None
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error).lower()
         raise TrainingError(f"{path} cannot be read as a ZIP file ({reason}); export the feedback again") from None
 
 
 def mix(mnist: Split, feedback: Split, *, share: float, images: int | None, seed: int) -> Split:
-    """Some images of MNIST, chosen at random, with feedback as ``share`` of the whole; without feedback they alone.
+    """Mix images of MNIST with feedback.
 
-    share: over 0 and under 1; feedback is repeated as often as that takes, each image as often as any other or
-    once more. images: how many of MNIST; None for all of them, in their order.
+    Args:
+        mnist: to choose from, at random.
+        feedback: may be empty.
+        share: of the feedback in the mix, over 0 and under 1. Feedback is repeated as often as that takes, each image
+            as often as any other or once more.
+        images: how many of MNIST; None for all of them, in their order.
+        seed: of the choice.
+
+    Returns:
+        MNIST's images, then the feedback.
     """
     random = np.random.default_rng(seed)
     chosen = mnist
@@ -77,26 +93,26 @@ def mix(mnist: Split, feedback: Split, *, share: float, images: int | None, seed
 def _read(archive: zipfile.ZipFile, path: Path) -> Feedback:
     images: dict[bool, list[NDArray[np.uint8]]] = {False: [], True: []}
     labels: dict[bool, list[int]] = {False: [], True: []}
-    lines = _content(archive, LIST, LARGEST_LIST, path).splitlines()
-    if len(lines) > MOST_CORRECTIONS:
-        raise TrainingError(f"{path}: {LIST} has {len(lines):,} lines; at most {MOST_CORRECTIONS:,} are read")
+    lines = _content(archive, LIST, MAX_LIST_BYTES, path).splitlines()
+    if len(lines) > MAX_CORRECTIONS:
+        raise TrainingError(f"{path}: {LIST} has {len(lines):,} lines; at most {MAX_CORRECTIONS:,} are read")
     for number, line in enumerate(lines, start=1):
         try:
             label, held_back, seen = _fields(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise TrainingError(f"{path}: line {number} of {LIST} is no correction: {error}") from None
-        images[held_back].append(_image(_content(archive, seen, LARGEST_IMAGE, path), f"{path}: {seen}"))
+        images[held_back].append(_image(_content(archive, seen, MAX_IMAGE_BYTES, path), f"{path}: {seen}"))
         labels[held_back].append(label)
 
     def split(held_back: bool) -> Split:
         stacked = np.array(images[held_back], np.uint8).reshape(-1, SIDE, SIDE)
         return Split(stacked, np.array(labels[held_back], np.uint8))
 
-    return Feedback(train=split(False), held_back=split(True))
+    return Feedback(train=split(False), held_out=split(True))
 
 
 def _fields(values: Any) -> tuple[int, bool, str]:
-    """Label, held_back and seen. Raises ValueError that names the one that is wrong."""
+    """Label, held_back and seen. Raises ValueError that names the field that is wrong."""
     if not isinstance(values, dict):
         raise ValueError("it is not a JSON object")
     label, held_back, seen = (values.get(name) for name in ("label", "held_back", "seen"))
@@ -118,7 +134,7 @@ def _content(archive: zipfile.ZipFile, name: str, largest: int, path: Path) -> b
         raise TrainingError(f"{path}: {name} has {entry.file_size:,} bytes; at most {largest:,} are read")
     try:
         return archive.read(entry)
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise TrainingError(f"{path}: {name} is damaged ({error})") from None
 
 
@@ -129,5 +145,5 @@ def _image(content: bytes, name: str) -> NDArray[np.uint8]:
                 width, height = image.size
                 raise TrainingError(f"{name} is {width}x{height} of mode {image.mode}; expected 28x28 grey")
             return np.asarray(image)
-    except (*DAMAGE, Image.DecompressionBombError):
+    except (*DAMAGE_ERRORS, Image.DecompressionBombError):
         raise TrainingError(f"{name} is no PNG file that can be read") from None

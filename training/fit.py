@@ -1,4 +1,4 @@
-"""Trains a recipe's network, with a checkpoint after every epoch from which a killed run goes on."""
+"""Trains a recipe's network, with a checkpoint after every epoch from which a killed run resumes."""
 
 import contextlib
 import dataclasses
@@ -8,7 +8,7 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.retraining.progress import Progress
-from training import drawing
 from training.augment import Augment
 from training.data import Split
 from training.errors import TrainingError
 from training.lock import locked
 from training.network import Weights, build, join, scale_logits
 from training.recipes import Optimiser, Recipe
+from training.synthetic import digits, ood
 
 Epoch = dict[str, float]
 
-# Epochs after which digits and other pictures are drawn anew, where a recipe has any. Seven seconds on one core.
-REDRAWN = 3
+# Epochs after which synthetic pictures are made anew, where a recipe has any. It takes seven seconds on one core.
+EPOCHS_PER_SYNTHESIS = 3
 
 CHECKPOINT, SETTINGS = "checkpoint.npz", "run.json"
 
-# Of a recipe with several, each in a folder of its own.
-MEMBER, FIRST_STAGE = "network-{}", "first-stage"
+# Folders of the networks of an ensemble or a cascade.
+NETWORK, FIRST_STAGE = "network-{}", "first-stage"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A float32 network without optimiser state, and one row of figures an epoch; and its scout, where it has one."""
+    """What a run ends as.
+
+    Attributes:
+        network: in float32, without optimiser state.
+        history: one row of figures an epoch.
+        first_stage: of the cascade, where there is one.
+    """
 
     network: keras.Model
     history: list[Epoch]
@@ -47,7 +53,7 @@ class Trained:
 
     @property
     def seconds(self) -> float:
-        """That all of it took."""
+        """The time that all of it took."""
         return sum(row["seconds"] for row in self.history) + (self.first_stage.seconds if self.first_stage else 0)
 
 
@@ -59,46 +65,53 @@ def fit(
     *,
     seed: int,
     precision: str = "float32",
-    start: Path | None = None,
     weights: Weights | None = None,
     first_stage: Weights | None = None,
     stop_after: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
-    """Train ``recipe`` on ``train``; go on from the checkpoint in ``run`` where there is one.
+    """Train a recipe; resume from the checkpoint in ``run`` where there is one.
 
-    Order, views, dropout and initial weights follow from ``seed`` alone and are part of the checkpoint,
-    so a run gives the same network twice on one machine, interrupted or not. Each of a recipe's members is trained in
-    a folder of its own in ``run``, from a seed that no other run of the recipe has, and so is its scout.
-    validation: measured after every epoch, never learned from.
-    start: folder of a finished run of the same recipe whose network and optimiser this one begins with.
-    weights, scout: what the network and its scout begin with otherwise, in Keras's order, instead of weights at random.
-    stop_after: return the network as it is after this many epochs, where there is no time for all of them.
-    Raises TrainingError when ``run`` holds a run with other settings or is in use, or ``weights`` do not fit.
+    The order of the images, augmentation, dropout and initial weights follow from ``seed`` alone and are part of the
+    checkpoint, so a run gives the same network twice on one machine, interrupted or not. Each network of an ensemble is
+    trained in a folder of its own in ``run``, with a seed that no other run of the recipe has; so is the first stage of
+    a cascade.
+
+    Args:
+        recipe: what to train, and how.
+        train: the images to learn from.
+        validation: measured after every epoch, never learned from.
+        run: the folder of the checkpoints.
+        seed: of everything random.
+        precision: a Keras dtype policy.
+        weights: what the network begins with, in Keras's order, instead of random weights.
+        first_stage: the same for the first stage.
+        stop_after: return the networks as they are after this many epochs.
+        report: is called with the progress after every batch.
+
+    Raises:
+        TrainingError: when ``run`` holds a run with other settings or is in use, or ``weights`` do not fit.
     """
     one = functools.partial(_one, train=train, validation=validation, precision=precision, stop_after=stop_after)
-    told = functools.partial(_OfOne, report, members=recipe.ensemble_size + bool(recipe.first_stage))
+    told = functools.partial(_WholeProgress, report, networks=recipe.ensemble_size + bool(recipe.first_stage))
     if recipe.ensemble_size == 1:
-        trained = one(
-            recipe.of_one(), run, seed=seed, start=start, weights=weights, name=recipe.name, report=told(number=0)
-        )
+        trained = one(recipe.of_one(), run, seed=seed, weights=weights, name=recipe.name, report=told(number=0))
     else:
         share = len(weights or []) // recipe.ensemble_size
-        members = [
+        networks = [
             one(
                 recipe.of_one(),
-                run / MEMBER.format(number),
+                run / NETWORK.format(number),
                 seed=seed * recipe.ensemble_size + number,
-                start=start and start / MEMBER.format(number),
                 weights=weights and weights[number * share : (number + 1) * share],
-                name=MEMBER.format(number),
+                name=NETWORK.format(number),
                 report=told(number=number),
             )
             for number in range(recipe.ensemble_size)
         ]
-        history = [row for member in members for row in member.history]
+        history = [row for trained in networks for row in trained.history]
         trained = Trained(
-            join([member.network for member in members], recipe.name),
+            join([trained.network for trained in networks], recipe.name),
             [row | {"epoch": number} for number, row in enumerate(history, start=1)],
         )
     if not recipe.first_stage:
@@ -107,7 +120,6 @@ def fit(
         recipe.of_first_stage(),
         run / FIRST_STAGE,
         seed=seed,
-        start=start and start / FIRST_STAGE,
         weights=first_stage,
         name=FIRST_STAGE,
         report=told(number=recipe.ensemble_size),
@@ -123,27 +135,26 @@ def _one(
     validation: Split | None,
     seed: int,
     precision: str,
-    start: Path | None,
     weights: Weights | None,
     stop_after: int | None,
     name: str,
     report: Callable[[Progress], None],
 ) -> Trained:
-    """One member, the scout, or the only network. name: of the network."""
+    """Train one network of the ensemble, the first stage, or the only network."""
     make_deterministic(seed)
     run.mkdir(parents=True, exist_ok=True)
-    settings = _settings(recipe, train, validation, seed=seed, precision=precision, start=start, weights=weights)
+    settings = _settings(recipe, train, validation, seed=seed, precision=precision, weights=weights)
     epochs = min(stop_after or recipe.epochs, recipe.epochs)
-    with _claimed(run, settings):
-        network = build(recipe, precision=precision, dropout_seed=seed, unfold=True)
+    with _held(run, settings):
+        network = build(recipe, precision=precision, dropout_seed=seed, as_matmul=True)
         if weights is not None:
             try:
                 network.set_weights(scale_logits(weights, recipe.temperature))
             except ValueError:
                 raise TrainingError("the weights to begin with are not those of the recipe's network") from None
-        views = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
-        learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *views, network])
-        batches = -(-(len(train) + sum(_drawn(recipe, train))) // recipe.batch_size)
+        augment = [Augment(recipe.augmentation, seed)] if recipe.augmentation else []
+        learner = keras.Sequential([keras.Input((28, 28, 1), dtype="uint8"), *augment, network])
+        batches = -(-(len(train) + sum(_synthetic_counts(recipe, train))) // recipe.batch_size)
         learner.compile(
             optimizer=_optimiser(recipe.optimiser, steps=batches * (recipe.epochs - recipe.cooldown_epochs)),
             loss=_loss(recipe),
@@ -152,21 +163,20 @@ def _one(
         )
         learner.optimizer.build(learner.trainable_variables)
         state = _State(learner, run / CHECKPOINT)
-        if not state.restore() and start is not None:
-            state.begin_as(start / CHECKPOINT)
+        state.restore()
 
         held_out = (
             (validation.images[..., None], keras.utils.to_categorical(validation.labels, 10)) if validation else None
         )
         progress = _Reporter(report, epochs, batches)
-        first, settling = len(state.history), recipe.epochs - recipe.cooldown_epochs
+        first, cooldown = len(state.history), recipe.epochs - recipe.cooldown_epochs
         for epoch in range(first, epochs):
             started = time.monotonic()
-            if views and epoch == max(first, settling):
-                views[0].settle()
+            if augment and epoch == max(first, cooldown):
+                augment[0].cool_down()
                 learner.make_train_function(force=True)
-            if epoch == first or epoch % REDRAWN == 0:
-                images, targets = _lesson(recipe, train, [seed, epoch // REDRAWN])
+            if epoch == first or epoch % EPOCHS_PER_SYNTHESIS == 0:
+                images, targets = _training_set(recipe, train, [seed, epoch // EPOCHS_PER_SYNTHESIS])
             order = np.random.default_rng([seed, epoch]).permutation(len(images))
             logs = learner.fit(
                 images[order],
@@ -188,33 +198,33 @@ def _one(
         return Trained(final, state.history)
 
 
-def _lesson(recipe: Recipe, train: Split, seed: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """All that is learned from: images (n, 28, 28, 1) and targets (n, 10), all alike where there is no digit."""
-    digits, no_digits = _drawn(recipe, train)
-    drawn, others = drawing.digits(digits, seed), drawing.others(no_digits, train.images, seed)
-    labels = np.concatenate([train.labels, drawn.labels])
-    targets = np.concatenate([keras.utils.to_categorical(labels, 10), np.full((len(others), 10), 0.1)])
-    return np.concatenate([train.images, drawn.images, others])[..., None], targets.astype("float32")
+def _training_set(recipe: Recipe, train: Split, seed: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Everything that is learned from: images (n, 28, 28, 1), and targets (n, 10), all 0.1 where there is no digit."""
+    digit_count, ood_count = _synthetic_counts(recipe, train)
+    synthetic, without_digit = digits.make(digit_count, seed), ood.make(ood_count, train.images, seed)
+    labels = np.concatenate([train.labels, synthetic.labels])
+    targets = np.concatenate([keras.utils.to_categorical(labels, 10), np.full((ood_count, 10), 0.1)])
+    return np.concatenate([train.images, synthetic.images, without_digit])[..., None], targets.astype("float32")
 
 
-def _drawn(recipe: Recipe, train: Split) -> tuple[int, int]:
-    """How many digits, and how many pictures without one, are drawn and learned too."""
+def _synthetic_counts(recipe: Recipe, train: Split) -> tuple[int, int]:
+    """How many synthetic digits, and how many pictures without a digit, are learned too."""
     return round(recipe.synthetic_share * len(train)), round(recipe.ood_share * len(train))
 
 
 class _Accuracy(keras.metrics.Mean):  # type: ignore[misc]  # Keras has no types
-    """Share of the digits that are read right; pictures without one do not count."""
+    """The share of digits read correctly; pictures without a digit do not count."""
 
     def __init__(self) -> None:
         super().__init__(name="accuracy")
 
     def update_state(self, targets: Any, probabilities: Any, sample_weight: None = None) -> None:
-        right = keras.ops.argmax(targets, axis=-1) == keras.ops.argmax(probabilities, axis=-1)
-        super().update_state(right, sample_weight=keras.ops.max(targets, axis=-1) > 0.5)
+        correct = keras.ops.argmax(targets, axis=-1) == keras.ops.argmax(probabilities, axis=-1)
+        super().update_state(correct, sample_weight=keras.ops.max(targets, axis=-1) > 0.5)
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed Python, numpy and the backend, and choose the backend's repeatable operations."""
+    """Seed Python, numpy and the backend, and choose the backend's deterministic operations."""
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow
@@ -223,7 +233,7 @@ def make_deterministic(seed: int) -> None:
 
 
 class _State:
-    """Everything that the next epoch depends on, kept in one file that is replaced whole."""
+    """Everything that the next epoch depends on, in one file that is replaced whole."""
 
     def __init__(self, learner: keras.Model, path: Path) -> None:
         self.learner, self.path = learner, path
@@ -233,29 +243,20 @@ class _State:
         # learner.variables also holds the seed generators' states, without which a resumed run would differ.
         return [*self.learner.variables, *self.learner.optimizer.variables]
 
-    def restore(self) -> bool:
-        """Go on where the last epoch ended. False where there was none."""
+    def restore(self) -> None:
+        """Resume where the last epoch ended, if there was one."""
         if not self.path.exists():
-            return False
+            return
         try:
             with self.path.open("rb") as file, np.load(file) as saved:
-                self._assign(saved)
+                for index, variable in enumerate(self._variables()):
+                    variable.assign(saved[f"variable_{index}"])
                 self.history = json.loads(str(saved["history"]))
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError):
             raise TrainingError(f"{self.path} is damaged; pass --fresh to start over") from None
-        return True
-
-    def begin_as(self, path: Path) -> None:
-        """Take over another run's variables, but neither its history nor its place in the schedule."""
-        with np.load(path) as saved:
-            self._assign(saved)
-        self.learner.optimizer.iterations.assign(0)
-
-    def _assign(self, saved: Mapping[str, NDArray[Any]]) -> None:
-        for index, variable in enumerate(self._variables()):
-            variable.assign(saved[f"variable_{index}"])
 
     def advance(self, row: Epoch) -> None:
+        """Save the state after an epoch."""
         self.history.append(row)
         arrays = {f"variable_{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
         temporary = self.path.with_suffix(".tmp")
@@ -273,15 +274,10 @@ def _settings(
     *,
     seed: int,
     precision: str,
-    start: Path | None,
     weights: Weights | None,
 ) -> dict[str, Any]:
-    """All that decides what a run ends as."""
-    begins_with = None
-    if start is not None:
-        begins_with = (start / CHECKPOINT).read_bytes()
-    elif weights is not None:
-        begins_with = b"".join(array.tobytes() for array in weights)
+    """Everything that decides what a run ends as."""
+    start = None if weights is None else hashlib.sha256(b"".join(array.tobytes() for array in weights)).hexdigest()
     return {
         "recipe": recipe.digest(),
         "seed": seed,
@@ -289,12 +285,12 @@ def _settings(
         "train": train.digest(),
         "validation": validation.digest() if validation else None,
         "backend": keras.backend.backend(),
-        "start": None if begins_with is None else hashlib.sha256(begins_with).hexdigest(),
+        "start": start,
     }
 
 
 @contextlib.contextmanager
-def _claimed(run: Path, settings: dict[str, Any]) -> Iterator[None]:
+def _held(run: Path, settings: dict[str, Any]) -> Iterator[None]:
     """Hold a run's folder for this process, and make sure that the run found there is this one."""
     with locked(run):
         path = run / SETTINGS
@@ -316,15 +312,21 @@ def _claimed(run: Path, settings: dict[str, Any]) -> Iterator[None]:
 
 
 def _optimiser(settings: Optimiser, *, steps: int) -> keras.Optimizer:
-    options: dict[str, Any] = {"learning_rate": _rate(settings, steps)}
+    options: dict[str, Any] = {"learning_rate": _learning_rate(settings, steps)}
     if settings.momentum is not None:
         options |= {"momentum": settings.momentum, "nesterov": True}
     if settings.weight_decay is not None:
         options["weight_decay"] = settings.weight_decay
-    return getattr(keras.optimizers, settings.name)(**options)
+    kind = getattr(keras.optimizers, settings.name, None)
+    if not isinstance(kind, type) or not issubclass(kind, keras.optimizers.Optimizer):
+        raise TrainingError(f"Keras has no optimiser {settings.name!r}")
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"the optimiser {settings.name}: {error}") from None
 
 
-def _rate(settings: Optimiser, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+def _learning_rate(settings: Optimiser, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
     if settings.schedule == "constant":
         return settings.learning_rate
     warmup = int(steps * settings.warmup)
@@ -338,38 +340,41 @@ def _rate(settings: Optimiser, steps: int) -> float | keras.optimizers.schedules
 
 
 def _loss(recipe: Recipe) -> Any:
-    if recipe.loss == "negative_probability":
-        return lambda targets, probabilities: -keras.ops.sum(targets * probabilities, axis=-1)
-    return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    if recipe.loss == "categorical_crossentropy":
+        return keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    try:
+        return keras.losses.get(recipe.loss)
+    except ValueError:
+        raise TrainingError(f"Keras has no loss {recipe.loss!r}") from None
 
 
-class _OfOne:
-    """The progress of one member as that of all: a member's epochs follow those of the one before, and take as long.
+class _WholeProgress:
+    """Turns the progress of one network into that of all, whose epochs follow each other.
 
-    Those of a scout are shorter, so the end may come sooner than foreseen.
+    Every network is expected to take as long as the one before. The first stage is smaller, so the end may come sooner.
     """
 
-    def __init__(self, report: Callable[[Progress], None], number: int, members: int) -> None:
-        self.report, self.number, self.members = report, number, members
+    def __init__(self, report: Callable[[Progress], None], number: int, networks: int) -> None:
+        self.report, self.number, self.networks = report, number, networks
         self.seconds_a_batch = 0.0
 
     def __call__(self, progress: Progress) -> None:
         epochs = progress.epochs
         if left := (epochs - progress.epoch + 1) * progress.batches - progress.batch:
             self.seconds_a_batch = progress.seconds_left / left
-        others = (self.members - self.number - 1) * epochs * progress.batches
+        later = (self.networks - self.number - 1) * epochs * progress.batches
         self.report(
             dataclasses.replace(
                 progress,
                 epoch=progress.epoch + self.number * epochs,
-                epochs=self.members * epochs,
-                seconds_left=progress.seconds_left + others * self.seconds_a_batch,
+                epochs=self.networks * epochs,
+                seconds_left=progress.seconds_left + later * self.seconds_a_batch,
             )
         )
 
 
 class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Turns Keras's callbacks into Progress, with the time left from the steps of this process."""
+    """Turns Keras's callbacks into Progress; the time left follows from the steps of this process."""
 
     def __init__(self, report: Callable[[Progress], None], epochs: int, batches: int) -> None:
         super().__init__()

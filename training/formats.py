@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from app.registry import store
 from training.errors import TrainingError
-from training.export import AGREEMENT
+from training.export import MAX_DIFFERENCE
 
 Images = NDArray[np.uint8]
 Predict = Callable[[Images], NDArray[np.float32]]
@@ -24,8 +24,12 @@ Predict = Callable[[Images], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Format:
-    """write: a network, and the version's folder it comes from, to a path. read: that path to a function from
-    uint8 (n, 28, 28, 1) to float32 (n, 10). suffix: of the path; empty where it is a folder.
+    """How to write a network in a format, and how to run it.
+
+    Attributes:
+        write: takes a network, the folder of its version, and the path to write.
+        read: takes that path and gives a function from uint8 (n, 28, 28, 1) to float32 (n, 10).
+        suffix: of the path; empty where it is a folder.
     """
 
     write: Callable[[keras.Model, Path, Path], None]
@@ -34,12 +38,19 @@ class Format:
 
 
 def convert(version: Path, name: str, output: Path, images: Images) -> tuple[int, float]:
-    """Write a version in a format, read it back and compare digits and probabilities on ``images``.
+    """Write a version in a format, read it back, and compare digits and probabilities.
 
-    images: uint8 (n, 28, 28).
+    Args:
+        version: a folder that was verified.
+        name: one of FORMATS.
+        output: the path to write. It appears only when the results agree.
+        images: to compare on, uint8 (n, 28, 28).
 
-    Returns how many images were compared and the largest difference in any probability. ``output`` appears only
-    when both agree. Raises TrainingError otherwise, and when a library is missing. ``version`` must be sound.
+    Returns:
+        How many images were compared, and the largest difference in a probability.
+
+    Raises:
+        TrainingError: when the results differ, or a library is missing.
     """
     chosen = FORMATS[name]
     if output.exists():
@@ -58,7 +69,7 @@ def convert(version: Path, name: str, output: Path, images: Images) -> tuple[int
             raise TrainingError(f"{name} needs {error.name}: pip install '.[formats]'") from None
         found = predict(batch)
         difference = float(np.abs(expected - found).max())
-        if difference > AGREEMENT or not np.array_equal(expected.argmax(axis=1), found.argmax(axis=1)):
+        if difference > MAX_DIFFERENCE or not np.array_equal(expected.argmax(axis=1), found.argmax(axis=1)):
             raise TrainingError(f"{name}: read back, a probability differs by {difference:.2g}; nothing was written")
         shutil.move(written, output)
     return len(images), difference
@@ -66,7 +77,7 @@ def convert(version: Path, name: str, output: Path, images: Images) -> tuple[int
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Exporters tell of every step on standard output."""
+    """Exporters print every step to standard output."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 

@@ -1,4 +1,4 @@
-"""Pictures in folders, read by the running service, and tables of how well and how surely."""
+"""Pictures in folders, read by the running service, and tables of accuracy and confidence."""
 
 import json
 import os
@@ -9,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
-from training.calibration import ACCEPTED
+from training.calibration import TARGET_COVERAGE
 from training.errors import TrainingError
 from training.markdown import table
 
-# What a folder of pictures may hold: GROUP/SOURCE/LABEL_N.EXTENSION. Those of the first two show one digit each.
-LABELLED, OTHERS = ("digits", "printed"), ("multi", "ood")
+# The groups of a folder of pictures, which holds GROUP/SOURCE/LABEL_N.EXTENSION: with one digit, and without.
+LABELLED, OOD = ("digits", "printed"), ("multi", "ood")
 
 Floats = NDArray[np.float64]
 
-# Reasons to decline that are a matter of confidence; the others are seen on the picture.
-_UNSURE = ("no digit", "unsure")
+# Rejection reasons that follow from the confidence; all others follow from the picture.
+_BY_CONFIDENCE = ("no digit", "unsure")
 
 FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -34,36 +35,46 @@ class Picture:
 
     @property
     def source(self) -> str:
+        """The name of its folder."""
         return _printable(self.path.parent.name)
 
     @property
     def name(self) -> str:
+        """The name of the file."""
         return _printable(self.path.name)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the service replied. digit: None where it would not read the picture. confidence: its probability.
+    """What the service replied to a picture.
 
-    refusal: why it would not read or rather not have read it; empty where it did so without reserve.
+    Attributes:
+        digit: None where it did not read the picture.
+        confidence: the digit's probability.
+        rejection: why it did not read the picture or rejected its answer; empty for an accepted answer.
     """
 
     digit: int | None
     confidence: float
-    refusal: str = ""
+    rejection: str = ""
 
     @property
-    def declined(self) -> bool:
-        return self.digit is None or bool(self.refusal)
+    def rejected(self) -> bool:
+        """Whether there is no accepted answer."""
+        return self.digit is None or bool(self.rejection)
 
-    def declined_below(self, threshold: float) -> bool:
-        """Whether it would be declined if this were the least confidence that is accepted."""
-        seen = self.declined and self.refusal not in _UNSURE
-        return seen or self.confidence < threshold
+    def rejected_below(self, threshold: float) -> bool:
+        """Whether it would be rejected with this threshold."""
+        by_picture = self.rejected and self.rejection not in _BY_CONFIDENCE
+        return by_picture or self.confidence < threshold
 
 
 def find(folder: Path) -> list[Picture]:
-    """All pictures in a folder and those below it, in order. Raises TrainingError when there are none."""
+    """All pictures in a folder and below it, in order.
+
+    Raises:
+        TrainingError: when there are none.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and path.is_file())
     if not paths:
         raise TrainingError(f"{folder}: no pictures there; they end in {', '.join(FORMATS)}")
@@ -71,16 +82,20 @@ def find(folder: Path) -> list[Picture]:
 
 
 def find_groups(folder: Path) -> list[Picture]:
-    """All pictures in a folder's groups. Raises TrainingError when there are none."""
-    groups = [group for group in (*LABELLED, *OTHERS) if (folder / group).is_dir()]
+    """All pictures in a folder's groups.
+
+    Raises:
+        TrainingError: when there are none.
+    """
+    groups = [group for group in (*LABELLED, *OOD) if (folder / group).is_dir()]
     if not groups:
-        known = ", ".join((*LABELLED, *OTHERS))
+        known = ", ".join((*LABELLED, *OOD))
         raise TrainingError(f"{folder}: none of the folders {known} there; `look` takes any folder")
     return [picture for group in groups for picture in find(folder / group)]
 
 
 def _printable(name: str) -> str:
-    """What is no UTF-8 in the name of a file, replaced."""
+    """Replace what is not UTF-8 in the name of a file."""
     return os.fsencode(name).decode(errors="replace")
 
 
@@ -90,57 +105,65 @@ def _label(path: Path) -> int | None:
 
 
 def auroc(positives: Sequence[float] | Floats, negatives: Sequence[float] | Floats) -> float:
-    """Area under the curve of true over false positives: how often one of the positives is greater than one of the
-    negatives, a tie counting as half. By the ranks of all (Mann and Whitney, 1947). Both must have values.
+    """Area under the ROC curve: how often a positive is greater than a negative, a tie counting as half.
+
+    Args:
+        positives: at least one value.
+        negatives: at least one value.
     """
-    values = np.concatenate([positives, negatives]).astype(np.float64)
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # the mean of those that tie, from 1 on
-    count = len(positives)
-    wins = float(ranks[:count].sum()) - count * (count + 1) / 2
-    return wins / (count * len(negatives))
+    truth = np.repeat([1, 0], [len(positives), len(negatives)])
+    return float(roc_auc_score(truth, np.concatenate([positives, negatives])))
 
 
 def tables(
     folder: Path,
     answers: Mapping[Path, Answer],
-    made: Mapping[str, Sequence[Answer]] | None = None,
+    synthetic: Mapping[str, Sequence[Answer]] | None = None,
     mnist: Floats | None = None,
 ) -> str:
-    """Markdown: how many are right and how many are declined, by kind and by source; for pictures without a single
-    digit how many are declined, how sure the answers are, and how well confidence tells them from digits.
+    """Tables by kind and by source of pictures.
 
-    made: answers to groups of pictures without a digit that are no files. mnist: confidences of the answers to MNIST;
-    with them, how many are declined is told also for the threshold that accepts the share ACCEPTED of those, which is
-    the same for all versions and so sets them side by side. A kind's figures are means over its sources, since sources
-    differ in size. ``INDEX.json`` in the folder, where there is one, names the kind of each source; else it is the
-    group.
+    For pictures of one digit: how many are read correctly and how many are accepted. For others: how many are rejected,
+    the mean confidence, and how well confidence tells them from digits. A kind's figures are means over its sources, as
+    sources differ in size. ``INDEX.json`` in the folder, if there is one, names the kind of each source; otherwise it
+    is the group.
+
+    Args:
+        folder: of the pictures.
+        answers: by picture.
+        synthetic: answers to groups of pictures without a digit that are no files.
+        mnist: confidences of the answers to MNIST. With them there is a column for the threshold that accepts
+            TARGET_COVERAGE of those: the same coverage for all versions, so that they can be compared.
+
+    Returns:
+        Markdown.
     """
-    common = None if mnist is None else float(np.quantile(mnist, 1 - ACCEPTED, method="lower"))
-    kinds = _kinds(folder)
-    found = {group: _by_source(folder / group, answers) for group in (*LABELLED, *OTHERS)}
+    common = None if mnist is None else float(np.quantile(mnist, 1 - TARGET_COVERAGE, method="lower"))
+    names = kinds(folder)
+    found = {group: _by_source(folder / group, answers) for group in (*LABELLED, *OOD)}
     labelled = [
-        (kinds.get((group, source), group), source, _score(pictures, answers, common))
+        (names.get((group, source), group), source, _labelled(pictures, answers, common))
         for group in LABELLED
         for source, pictures in found[group].items()
     ]
     digits = [[answers[picture.path].confidence for picture in pictures] for pictures in found["digits"].values()]
-    others = [
-        (group, kinds.get((group, source), group), source, [answers[picture.path] for picture in pictures])
-        for group in OTHERS
+    given = [
+        (group, names.get((group, source), group), source, [answers[picture.path] for picture in pictures])
+        for group in OOD
         for source, pictures in found[group].items()
     ]
-    others += [(group, "made", "made", list(given)) for group, given in (made or {}).items()]
-    doubts = [(group, kind, source, _doubt(given, digits, mnist, common)) for group, kind, source, given in others]
+    given += [(group, "synthetic", "synthetic", list(some)) for group, some in (synthetic or {}).items()]
+    ood = [(group, kind, source, _ood(some, digits, mnist, common)) for group, kind, source, some in given]
     parts = []
     if labelled:
         parts += [_labelled_by_kind(labelled), _labelled_by_source(labelled)]
-    if doubts:
-        parts += [_doubts_by_kind(doubts), _doubts_by_source(doubts)]
+    if ood:
+        parts += [_ood_by_kind(ood), _ood_by_source(ood)]
     return "\n\n".join(parts)
 
 
-def _kinds(folder: Path) -> dict[tuple[str, str], str]:
+def kinds(folder: Path) -> dict[tuple[str, str], str]:
+    """The kind of each (group, source) that INDEX.json names. Raises TrainingError where that file is damaged."""
     index = folder / "INDEX.json"
     if not index.exists():
         return {}
@@ -159,139 +182,151 @@ def _by_source(folder: Path, answers: Iterable[Path]) -> dict[str, list[Picture]
 
 
 @dataclass(frozen=True)
-class _Score:
-    """Of a source of digits, how many there are, were read right, and were declined, whatever was read; and how many
-    would be by the common threshold.
+class _Labelled:
+    """Figures of a source of digits.
+
+    Attributes:
+        pictures: how many there are.
+        correct: how many were read correctly, rejected or not.
+        rejected: how many were rejected.
+        below: how many would be rejected by the common threshold; None without one.
     """
 
     pictures: int
-    right: int
-    declined: int
+    correct: int
+    rejected: int
     below: int | None
 
 
-def _score(pictures: Sequence[Picture], answers: Mapping[Path, Answer], common: float | None) -> _Score:
+def _labelled(pictures: Sequence[Picture], answers: Mapping[Path, Answer], common: float | None) -> _Labelled:
     given = [answers[picture.path] for picture in pictures]
-    right = sum(answer.digit == picture.label for answer, picture in zip(given, pictures, strict=True))
-    below = None if common is None else sum(answer.declined_below(common) for answer in given)
-    return _Score(len(pictures), right, sum(answer.declined for answer in given), below)
+    correct = sum(answer.digit == picture.label for answer, picture in zip(given, pictures, strict=True))
+    below = None if common is None else sum(answer.rejected_below(common) for answer in given)
+    return _Labelled(len(pictures), correct, sum(answer.rejected for answer in given), below)
 
 
-def _labelled_by_kind(rows: Sequence[tuple[str, str, _Score]]) -> str:
-    by_kind: dict[str, list[_Score]] = defaultdict(list)
-    for kind, _, score in rows:
-        by_kind[kind].append(score)
-    head = ("kind", "sources", "pictures", "right", "mean accuracy of sources", "mean accepted of sources", _AT)
+_AT_COMMON = f"where {TARGET_COVERAGE:.1%} of MNIST are accepted"
+
+
+def _labelled_by_kind(rows: Sequence[tuple[str, str, _Labelled]]) -> str:
+    by_kind: dict[str, list[_Labelled]] = defaultdict(list)
+    for kind, _, figures in rows:
+        by_kind[kind].append(figures)
     return table(
-        head,
+        ("kind", "sources", "pictures", "correct", "mean accuracy of sources", "mean accepted of sources", _AT_COMMON),
         [
             (
                 kind,
-                len(scores),
-                sum(score.pictures for score in scores),
-                sum(score.right for score in scores),
-                f"{np.mean([score.right / score.pictures for score in scores]):.1%}",
-                f"{np.mean([1 - score.declined / score.pictures for score in scores]):.1%}",
-                _percent(_mean([_accepted_above(score) for score in scores])),
+                len(sources),
+                sum(source.pictures for source in sources),
+                sum(source.correct for source in sources),
+                f"{np.mean([source.correct / source.pictures for source in sources]):.1%}",
+                f"{np.mean([1 - source.rejected / source.pictures for source in sources]):.1%}",
+                _percent(_mean([_accepted_above(source) for source in sources])),
             )
-            for kind, scores in by_kind.items()
+            for kind, sources in by_kind.items()
         ],
     )
 
 
-def _accepted_above(score: _Score) -> float | None:
-    return None if score.below is None else 1 - score.below / score.pictures
+def _accepted_above(figures: _Labelled) -> float | None:
+    return None if figures.below is None else 1 - figures.below / figures.pictures
 
 
-def _labelled_by_source(rows: Sequence[tuple[str, str, _Score]]) -> str:
-    """The worst first."""
-    worst = sorted(rows, key=lambda row: row[2].right / row[2].pictures)
+def _labelled_by_source(rows: Sequence[tuple[str, str, _Labelled]]) -> str:
+    """The source with the lowest accuracy first."""
     return table(
-        ("kind", "source", "pictures", "right", "accuracy", "declined"),
+        ("kind", "source", "pictures", "correct", "accuracy", "rejected"),
         [
             (
                 kind,
                 source,
-                score.pictures,
-                score.right,
-                f"{score.right / score.pictures:.1%}",
-                f"{score.declined / score.pictures:.1%}",
+                figures.pictures,
+                figures.correct,
+                f"{figures.correct / figures.pictures:.1%}",
+                f"{figures.rejected / figures.pictures:.1%}",
             )
-            for kind, source, score in worst
+            for kind, source, figures in sorted(rows, key=lambda row: row[2].correct / row[2].pictures)
         ],
     )
 
 
 @dataclass(frozen=True)
-class _Doubt:
-    """Of a source without single digits, how many pictures there are, the share declined, and mean confidence.
+class _Ood:
+    """Figures of a source of pictures without a single digit.
 
-    below: the share that would be declined by the common threshold. digits, mnist: area under the curve by which
-    confidence tells digits, or MNIST's, from these. None without them.
+    Attributes:
+        pictures: how many there are.
+        rejected: the share rejected.
+        below: the share that would be rejected by the common threshold; None without one.
+        confidence: mean.
+        digits: AUROC of the confidence that tells the folder's digits from these; None without digits.
+        mnist: the same for MNIST.
     """
 
     pictures: int
-    declined: float
+    rejected: float
     below: float | None
     confidence: float
     digits: float | None
     mnist: float | None
 
 
-def _doubt(
+def _ood(
     given: Sequence[Answer], digits: Sequence[Sequence[float]], mnist: Floats | None, common: float | None
-) -> _Doubt:
-    """digits: confidences by source, each of which counts as much as another."""
-    sure = [answer.confidence for answer in given]  # 0 where there is no answer
-    return _Doubt(
+) -> _Ood:
+    """The figures of a source; ``digits`` are confidences by source, and every source counts the same."""
+    confidence = [answer.confidence for answer in given]  # 0 where there is no answer
+    return _Ood(
         len(given),
-        float(np.mean([answer.declined for answer in given])),
-        None if common is None else float(np.mean([answer.declined_below(common) for answer in given])),
-        float(np.mean(sure)),
-        _mean([auroc(source, sure) for source in digits]),
-        auroc(mnist, sure) if mnist is not None else None,
+        float(np.mean([answer.rejected for answer in given])),
+        None if common is None else float(np.mean([answer.rejected_below(common) for answer in given])),
+        float(np.mean(confidence)),
+        _mean([auroc(source, confidence) for source in digits]),
+        auroc(mnist, confidence) if mnist is not None else None,
     )
 
 
-_AT = f"where {ACCEPTED:.1%} of MNIST are accepted"
-_DOUBTS = ("declined", _AT, "confidence", "AUROC from digits", "AUROC from MNIST")
+_OOD_COLUMNS = ("rejected", _AT_COMMON, "confidence", "AUROC from digits", "AUROC from MNIST")
 
 
-def _doubts_by_kind(rows: Sequence[tuple[str, str, str, _Doubt]]) -> str:
+def _ood_by_kind(rows: Sequence[tuple[str, str, str, _Ood]]) -> str:
     """Means over sources: for each group, then for each kind of source in it where it has several kinds."""
-    by_kind: dict[tuple[str, str], list[_Doubt]] = defaultdict(list)
-    for group, kind, _, doubt in rows:
-        by_kind[group, "all"].append(doubt)
-        by_kind[group, kind].append(doubt)
-    several = {key for key, doubts in by_kind.items() if key[1] == "all" or len(doubts) < len(by_kind[key[0], "all"])}
+    by_kind: dict[tuple[str, str], list[_Ood]] = defaultdict(list)
+    for group, kind, _, figures in rows:
+        by_kind[group, "all"].append(figures)
+        by_kind[group, kind].append(figures)
+    several = {key for key, some in by_kind.items() if key[1] == "all" or len(some) < len(by_kind[key[0], "all"])}
     return table(
-        ("no single digit", "kind", "sources", "pictures", *_DOUBTS),
-        [(*key, len(doubts), *_shown(_together(doubts))) for key, doubts in by_kind.items() if key in several],
+        ("no single digit", "kind", "sources", "pictures", *_OOD_COLUMNS),
+        [(*key, len(some), *_cells(_together(some))) for key, some in by_kind.items() if key in several],
     )
 
 
-def _together(doubts: Sequence[_Doubt]) -> _Doubt:
-    """All their pictures, and the means of what else is known."""
-    return _Doubt(
-        sum(doubt.pictures for doubt in doubts),
-        float(np.mean([doubt.declined for doubt in doubts])),
-        _mean([doubt.below for doubt in doubts]),
-        float(np.mean([doubt.confidence for doubt in doubts])),
-        _mean([doubt.digits for doubt in doubts]),
-        _mean([doubt.mnist for doubt in doubts]),
+def _together(sources: Sequence[_Ood]) -> _Ood:
+    """All pictures of some sources, and the means of their other figures."""
+    return _Ood(
+        sum(source.pictures for source in sources),
+        float(np.mean([source.rejected for source in sources])),
+        _mean([source.below for source in sources]),
+        float(np.mean([source.confidence for source in sources])),
+        _mean([source.digits for source in sources]),
+        _mean([source.mnist for source in sources]),
     )
 
 
-def _doubts_by_source(rows: Sequence[tuple[str, str, str, _Doubt]]) -> str:
+def _ood_by_source(rows: Sequence[tuple[str, str, str, _Ood]]) -> str:
     return table(
-        ("no single digit", "source", "pictures", *_DOUBTS),
-        [(group, source, *_shown(doubt)) for group, _, source, doubt in rows],
+        ("no single digit", "source", "pictures", *_OOD_COLUMNS),
+        [(group, source, *_cells(figures)) for group, _, source, figures in rows],
     )
 
 
-def _shown(doubt: _Doubt) -> tuple[object, ...]:
-    areas = ("" if area is None else f"{area:.3f}" for area in (doubt.digits, doubt.mnist))
-    return doubt.pictures, f"{doubt.declined:.1%}", _percent(doubt.below), f"{doubt.confidence:.2f}", *areas
+def _cells(figures: _Ood) -> tuple[object, ...]:
+    areas = ("" if area is None else f"{area:.3f}" for area in (figures.digits, figures.mnist))
+    return (
+        figures.pictures, f"{figures.rejected:.1%}", _percent(figures.below), f"{figures.confidence:.2f}", *areas,
+    )  # fmt: skip
 
 
 def _percent(share: float | None) -> str:

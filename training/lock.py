@@ -10,7 +10,11 @@ from training.errors import RunInUse
 
 @contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Hold a run's folder, which exists, for this process. Raises RunInUse where another one does."""
+    """Hold a run's folder, which exists, for this process.
+
+    Raises:
+        RunInUse: where another process holds it.
+    """
     with (run / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The pictures of a report, each from plain arrays to one PNG file."""
+"""The pictures of a report, each a PNG file made from plain arrays."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from training.data import Split
 from training.evaluate import Evaluation
 
-MISTAKES_ROWS, MISTAKES_COLUMNS = 6, 10
+ERROR_ROWS, ERROR_COLUMNS = 6, 10
 
+# Ticks of the axes.
 _LOSSES = [step * 10.0**power for power in range(-4, 2) for step in (1, 2, 5)]
 _ACCURACIES = [0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]
 
@@ -27,7 +28,7 @@ def samples(split: Split, path: Path) -> None:
 
 
 def answers(split: Split, digits: Sequence[int], path: Path) -> None:
-    """The first images of a split in a row, each with its label and the digit that it was read as."""
+    """The first images of a split in a row, each with its label and the answer, which is red for an error."""
     figure = Figure(figsize=(len(digits), 1.5), layout="constrained")
     grid = figure.subplots(1, len(digits), squeeze=False)[0]
     for axes, image, label, digit in zip(grid, split.images, split.labels, digits, strict=False):
@@ -37,38 +38,39 @@ def answers(split: Split, digits: Sequence[int], path: Path) -> None:
     _save(figure, path)
 
 
-def curves(history: Sequence[dict[str, float]], path: Path, members: int = 1) -> None:
-    """Loss and accuracy by epoch: what was learned from, and what was held out where there was any.
+def curves(history: Sequence[dict[str, float]], path: Path, ensemble_size: int = 1) -> None:
+    """Draw loss and accuracy by epoch, of training and of validation if there was one.
 
-    members: networks whose epochs follow each other in the history; each gets lines of its own.
+    Args:
+        history: a row an epoch.
+        path: the picture file to write.
+        ensemble_size: networks whose epochs follow each other in the history; each gets lines of its own.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
-    epochs = np.arange(1, len(history) // members + 1)
+    epochs = np.arange(1, len(history) // ensemble_size + 1)
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        plain = name == "loss" and min(row["loss"] for row in history) <= 0  # that of feed-forward's article
         for key, label, colour in ((name, "training", "tab:red"), (f"val_{name}", "validation", "tab:green")):
             if key in history[0]:
-                values = np.array([row[key] for row in history])
-                if not plain:  # kept off 0 and 1, which these scales cannot show
-                    values = np.clip(values, *((1e-4, None) if name == "loss" else (1e-3, 0.9999)))
-                for number, line in enumerate(values.reshape(members, -1)):
+                # Kept off 0 and 1, which these scales cannot show.
+                low, high = (1e-4, None) if name == "loss" else (1e-3, 0.9999)
+                values = np.clip([row[key] for row in history], low, high)
+                for number, line in enumerate(values.reshape(ensemble_size, -1)):
                     axes.plot(epochs, line, color=colour, label=None if number else label, marker=".")
         axes.set(xlabel="epoch", ylabel=name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if not plain:
-            # Losses run over orders of magnitude; for accuracy the distance to 1 does.
-            axes.set_yscale("log" if name == "loss" else "logit")
-            axes.minorticks_off()
-            low, high = axes.get_ylim()
-            ticks = [tick for tick in (_LOSSES if name == "loss" else _ACCURACIES) if low <= tick <= high]
-            axes.set_yticks(ticks, [f"{tick:g}" if name == "loss" else f"{tick:.1%}" for tick in ticks])
+        # Losses run over orders of magnitude; so does the distance of accuracies to 1.
+        axes.set_yscale("log" if name == "loss" else "logit")
+        axes.minorticks_off()
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in (_LOSSES if name == "loss" else _ACCURACIES) if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" if name == "loss" else f"{tick:.1%}" for tick in ticks])
         axes.grid(alpha=0.3)
         axes.legend()
     _save(figure, path)
 
 
 def folds(histories: Sequence[Sequence[dict[str, float]]], path: Path) -> None:
-    """The curves of all folds: training red, validation green; one panel for loss and one for accuracy."""
+    """The curves of all folds: training red, validation green; a panel for loss and one for accuracy."""
     figure = Figure(figsize=(8, 8), layout="constrained")
     for axes, name in zip(figure.subplots(2, 1), ("loss", "accuracy"), strict=True):
         for number, history in enumerate(histories):
@@ -88,20 +90,20 @@ def boxes(accuracies: Mapping[str, Sequence[float]], path: Path) -> None:
     figure = Figure(figsize=(2.5 + 2 * len(accuracies), 4.5), layout="constrained")
     axes = figure.subplots()
     axes.boxplot(list(accuracies.values()), tick_labels=list(accuracies), showmeans=True)
-    axes.set_ylabel("accuracy on the fold left out")
+    axes.set_ylabel("accuracy on the fold held out")
     axes.yaxis.set_major_formatter("{x:.2%}")
     axes.grid(alpha=0.3, axis="y")
     _save(figure, path)
 
 
 def confusion(evaluation: Evaluation, path: Path) -> None:
-    """True digit against answer, counts; the diagonal is left pale so that mistakes stand out."""
+    """The confusion matrix: counts by label and answer. The diagonal is pale so that errors stand out."""
     counts = evaluation.confusion()
-    mistakes = counts.copy()
-    np.fill_diagonal(mistakes, 0)
+    errors = counts.copy()
+    np.fill_diagonal(errors, 0)
     figure = Figure(figsize=(6.4, 6), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(mistakes, cmap="Reds", vmax=max(int(mistakes.max()) * 1.4, 1))
+    axes.imshow(errors, cmap="Reds", vmax=max(int(errors.max()) * 1.4, 1))
     for (row, column), count in np.ndenumerate(counts):
         if count:
             axes.text(column, row, str(count), ha="center", va="center", fontsize=9 if row != column else 8)
@@ -110,16 +112,16 @@ def confusion(evaluation: Evaluation, path: Path) -> None:
         xticks=range(10),
         yticks=range(10),
         xlabel="answer",
-        ylabel="digit",
-        title=f"{metrics.correct:,} of {metrics.images:,} right: {metrics.accuracy:.2%}",
+        ylabel="label",
+        title=f"{metrics.correct:,} of {metrics.images:,} correct: {metrics.accuracy:.2%}",
     )
     _save(figure, path)
 
 
 def reliability(evaluation: Evaluation, path: Path) -> None:
-    """Accuracy over confidence, a bar for each tenth of its range; below it the share of images in each.
+    """The reliability diagram: accuracy by tenths of the confidence, and below it the share of images in each.
 
-    The answers of a calibrated network are right as often as they are sure: its dots lie on the diagonal.
+    The accuracy of a calibrated network is its confidence: its dots lie on the diagonal.
     """
     bins = evaluation.reliability()
     images = len(evaluation.labels)
@@ -127,14 +129,14 @@ def reliability(evaluation: Evaluation, path: Path) -> None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     middles = (np.arange(10) + 0.5) / 10
     above.bar(middles, [accuracy for _, _, accuracy in bins], width=0.096, color="tab:blue", alpha=0.35)
-    above.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="as right as sure")
-    filled = [(sure, accuracy) for count, sure, accuracy in bins if count]
+    above.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="calibrated")
+    filled = [(confidence, accuracy) for count, confidence, accuracy in bins if count]
     above.plot(*zip(*filled, strict=True), "o", color="tab:blue", label="mean of a tenth")
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.03), xticks=np.arange(11) / 10)
     above.set_title(f"expected calibration error {evaluation.metrics().ece:.2%}")
     above.grid(alpha=0.3)
     above.legend(loc="upper left")
-    # On a scale of logarithms: nearly all of MNIST lies in the last tenth, and its mistakes in the others.
+    # On a logarithmic scale, as nearly all of MNIST lies in the last tenth, and its errors in the others.
     below.bar(middles, [count / images for count, _, _ in bins], width=0.096, color="tab:gray")
     below.set(xlabel="confidence", ylabel="share of images", yscale="log", ylim=(0.3 / images, 8))
     for middle, (count, _, _) in zip(middles, bins, strict=True):
@@ -146,16 +148,16 @@ def reliability(evaluation: Evaluation, path: Path) -> None:
     _save(figure, path)
 
 
-def mistakes(evaluation: Evaluation, split: Split, path: Path) -> None:
-    """The wrong answers, surest first: label, answer and its probability over each image."""
+def errors(evaluation: Evaluation, split: Split, path: Path) -> None:
+    """The errors, the most confident first: label, answer and its probability over each image."""
     confidence = evaluation.probabilities.max(axis=1)
-    wrong = np.flatnonzero(evaluation.digits != evaluation.labels)
-    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][: MISTAKES_ROWS * MISTAKES_COLUMNS]
-    width, height = MISTAKES_COLUMNS * 1.1, max(1, -(-len(shown) // MISTAKES_COLUMNS)) * 1.35  # inches
+    errors = np.flatnonzero(~evaluation.correct)
+    shown = errors[np.argsort(-confidence[errors], kind="stable")][: ERROR_ROWS * ERROR_COLUMNS]
+    width, height = ERROR_COLUMNS * 1.1, max(1, -(-len(shown) // ERROR_COLUMNS)) * 1.35  # inches
     figure = Figure(figsize=(width, height + 0.4))
-    axes = figure.add_axes((0, 0, 1, height / (height + 0.4)))  # one for all: sixty take a second to draw
+    axes = figure.add_axes((0, 0, 1, height / (height + 0.4)))  # one for all, as sixty axes take a second to draw
     for place, index in enumerate(shown):
-        row, column = divmod(place, MISTAKES_COLUMNS)
+        row, column = divmod(place, ERROR_COLUMNS)
         left, top = column * 1.1 + 0.1, row * 1.35 + 0.35
         axes.imshow(split.images[index], cmap="gray", vmin=0, vmax=255, extent=(left, left + 0.9, top + 0.9, top))
         answer = f"{evaluation.digits[index]} ({confidence[index]:.0%})"
@@ -164,7 +166,7 @@ def mistakes(evaluation: Evaluation, split: Split, path: Path) -> None:
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
     axes.set_axis_off()
     figure.suptitle(
-        f"{len(wrong)} wrong of {len(split):,}" + (f", the surest {len(shown)}" * (len(wrong) > len(shown)))
+        f"{len(errors)} errors of {len(split):,}" + (f", the {len(shown)} most confident" * (len(errors) > len(shown)))
     )
     _save(figure, path)
 

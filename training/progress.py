@@ -1,39 +1,50 @@
 """Shows how far a training is."""
 
+import contextlib
 import math
-import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import TextIO
+
+from rich import progress as rich_progress
+from rich.console import Console
 
 from app.retraining.progress import Progress
 
 SECONDS_BETWEEN_LINES = 0.5
 
 
-class ProgressBar:
-    """Prints progress: one line that rewrites itself on a terminal, one line an epoch elsewhere."""
+@contextlib.contextmanager
+def progress_bar(stream: TextIO | None = None) -> Iterator[Callable[[Progress], None]]:
+    """Show a bar on a terminal, and one line an epoch there and elsewhere.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr  # as it is now, not as it was when this was read
-        self.drawn = 0.0
+    Args:
+        stream: default: standard error.
 
-    def __call__(self, progress: Progress) -> None:
-        if self.stream.isatty():
-            if progress.epoch_ended or time.monotonic() - self.drawn > 0.1:
-                self.drawn = time.monotonic()
-                # A line that wraps would not be rewritten; an epoch's last may be as long as it is.
-                text = str(progress) if progress.epoch_ended else str(progress)[: self._columns() - 1]
-                self.stream.write(f"\r\033[K{text}" + ("\n" if progress.epoch_ended else ""))
-                self.stream.flush()
-        elif progress.epoch_ended:
-            print(progress, file=self.stream, flush=True)
+    Yields:
+        A function that takes the progress.
+    """
+    console = Console(file=stream or sys.stderr, soft_wrap=True)
+    columns = "{task.description}", rich_progress.BarColumn(None), "{task.fields[left]}", "{task.fields[figures]}"
+    shown = console.is_terminal
+    with rich_progress.Progress(*columns, console=console, disable=not shown, transient=True, expand=True) as bar:
+        task = bar.add_task("", left="", figures="")
 
-    def _columns(self) -> int:
-        try:
-            return os.get_terminal_size(self.stream.fileno()).columns or 80
-        except OSError:
-            return 80
+        def report(step: Progress) -> None:
+            if step.epoch_ended:
+                console.print(str(step), markup=False, highlight=False)
+            minutes, seconds = divmod(round(step.seconds_left), 60)
+            bar.update(
+                task,
+                description=f"epoch {step.epoch}/{step.epochs}",
+                completed=step.batch,
+                total=step.batches,
+                left=f"{minutes}:{seconds:02d} left",
+                figures=f"loss {step.loss:.4f} accuracy {step.accuracy:.2%}",
+            )
+
+        yield report
 
 
 class JsonLines:

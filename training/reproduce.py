@@ -16,25 +16,29 @@ import numpy as np
 from app.registry import store
 from app.registry.manifest import Metrics
 from app.retraining.progress import Progress
-from training import candidate, plots
+from training import candidate, markdown, plots
 from training.articles import ARTICLES, Article, Variant
 from training.crossval import crossval
 from training.data import Digits
 from training.export import libraries
 from training.fit import fit
 
-PAGE, FIGURES = "reproductions.md", "reproductions"  # below the folder of the documentation
+PAGE, FIGURES = "reproductions.md", "reproductions"  # below the folder of the documents
 OUTCOME = "outcome.json"  # in a run's folder
-TEN = 10
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one seed of one variant came to, measured through the service on the test images.
+    """The figures of one seed of one variant.
 
-    training: the same on the training images, where the article claims something of those.
-    test_accuracies: after every epoch, by Keras, as the articles watch it; nothing is chosen by it.
-    first_ten: the answers to the first ten test images.
+    Attributes:
+        seed: of the training.
+        test: measured through the service on the test images.
+        training: the same on the training images, where the article's claim is about those.
+        test_accuracies: after every epoch, by Keras, as the articles do it; nothing is chosen by them.
+        first_ten: the answers to the first ten test images.
+        seconds: of the training.
+        precision: of the training.
     """
 
     seed: int
@@ -58,10 +62,23 @@ def reproduce(
     report: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> list[Path]:
-    """Train every variant and seed, measure them, and write the figures and pictures below ``docs``.
+    """Train and measure every variant and seed, and write the figures and pictures below ``docs``.
 
-    Resumable: what is measured already in ``runs`` is not trained again. command: is written beside the figures.
-    Returns the folders of the staged versions, one a variant, of its first seed.
+    Resumable: what is measured already in ``runs`` is not trained again.
+
+    Args:
+        article: with its variants.
+        digits: MNIST.
+        runs: folder of the checkpoints.
+        docs: folder of the documents.
+        command: stands beside the figures.
+        precision: a Keras dtype policy.
+        stop_after: measure after this many epochs; None for all.
+        report: is called with the progress.
+        say: is called with a line for every figure.
+
+    Returns:
+        The folders of the staged versions, one a variant, of its first seed.
     """
     figures = docs / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
@@ -123,7 +140,7 @@ def _outcome(
         test=measured["test"].metrics(),
         training=measured["training"].metrics() if article.training_images else None,
         test_accuracies=[round(row["val_accuracy"], 6) for row in trained.history],
-        first_ten=measured["test"].digits[:TEN].tolist(),
+        first_ten=measured["test"].digits[:10].tolist(),
         seconds=store.read_manifest(folder).training_seconds or 0.0,
         precision=precision,
     )
@@ -189,36 +206,34 @@ Written by `python -m training reproduce`; the figures lie beside the pictures i
 Each network is trained on all 60,000 MNIST training images with its article's settings, and measured through the
 running service: PNG files in, replies out. Means and standard deviations are over seeds. As in the articles the test
 images are measured after every epoch too; nothing was chosen by that. *Loss* is the mean negative logarithm of the
-probability given to the right digit. *Time* is that of one seed's training, on a machine that did other work besides.
+probability given to the true digit. *Time* is that of one seed's training, on a machine that did other work too.
 """
 
 
 def _section(article: Article, found: dict[str, Any]) -> str:
+    splits = ("test", "training") if article.training_images else ("test",)
+    head = ["trained for", "seeds"] + [f"{split} {figure}" for split in splits for figure in ("accuracy", "loss")]
+    rows, notes = [], []
+    for variant, measured in zip(article.variants, found["variants"], strict=True):
+        outcomes = measured["outcomes"]
+        done, meant = len(outcomes[0]["test_accuracies"]), variant.recipe.epochs
+        cells = [measured["label"] if done == meant else f"{done} of {measured['label']}", str(len(outcomes))]
+        for split in splits:
+            cells.append(_spread([100 * outcome[split]["accuracy"] for outcome in outcomes], 2, " %"))
+            cells.append(_spread([outcome[split]["nll"] for outcome in outcomes], 4, ""))
+        rows.append([*cells, _duration([outcome["seconds"] for outcome in outcomes])])
+        if done != meant or len(outcomes) == 1:  # one figure alone says little
+            notes.append(_by_epoch(outcomes[0]["test_accuracies"], article.claimed))
+    outcome = found["variants"][0]["outcomes"][0]
     lines = [
         f"\n## {article.name}\n",
         f"*{article.source}*\n",
         f"**Claims:** {article.claim}.\n",
         f"{article.remark}\n",
-        "| trained for | seeds | test accuracy | test loss | "
-        + ("training accuracy | training loss | " if article.training_images else "")
-        + "time |",
-        "|---|---|---|---|" + ("---|---|" if article.training_images else "") + "---|",
+        markdown.table([*head, "time"], rows) + "\n",
+        *notes,
+        f"`{found['command']}`, in {outcome['precision']}, {found['machine']}.\n",
     ]
-    notes = []
-    for variant, measured in zip(article.variants, found["variants"], strict=True):
-        outcomes = measured["outcomes"]
-        done, meant = len(outcomes[0]["test_accuracies"]), variant.recipe.epochs
-        label = measured["label"] if done == meant else f"{done} of {measured['label']}"
-        cells = [label, str(len(outcomes))]
-        for split in ("test", "training") if article.training_images else ("test",):
-            cells.append(_spread([100 * outcome[split]["accuracy"] for outcome in outcomes], 2, " %"))
-            cells.append(_spread([outcome[split]["nll"] for outcome in outcomes], 4, ""))
-        lines.append(f"| {' | '.join([*cells, _duration([outcome['seconds'] for outcome in outcomes])])} |")
-        if done != meant or len(outcomes) == 1:  # one figure alone says little
-            notes.append(_by_epoch(outcomes[0]["test_accuracies"], article.claimed))
-    lines += ["", *notes]
-    outcome = found["variants"][0]["outcomes"][0]
-    lines.append(f"`{found['command']}`, in {outcome['precision']}, {found['machine']}.\n")
     if article.first_ten:
         answers = ", ".join(map(str, outcome["first_ten"]))
         lines.append(f"The first ten test images are read as {answers}:\n")
@@ -232,31 +247,34 @@ def _section(article: Article, found: dict[str, Any]) -> str:
 
 def _by_epoch(accuracies: list[float], claimed: float | None) -> str:
     listed = ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
-    told = f"Test accuracy after each epoch: {listed}."
+    text = f"Test accuracy after each epoch: {listed}."
     if claimed is not None:
         first = next((epoch for epoch, found in enumerate(accuracies, start=1) if found >= claimed), None)
-        told += f" It came to {claimed:.1%} " + (f"after epoch {first}." if first else "after none of them.")
-    return f"{told}\n"
+        text += f" It reached {claimed:.1%} " + (f"after epoch {first}." if first else "after none of them.")
+    return f"{text}\n"
 
 
 def _folds(article: Article, folds: dict[str, list[float]]) -> list[str]:
     count = len(folds["honest"])
+    headings = {"honest": "a fresh network a fold", "leaking": "**leaking:** one network through all folds"}
+    rows = [
+        [
+            headings[way],
+            *(f"{accuracy:.2%}" for accuracy in accuracies),
+            _spread([100 * a for a in accuracies], 2, " %"),
+        ]
+        for way, accuracies in folds.items()
+    ]
     lines = [
         f"{count}-fold cross-validation over the training images:\n",
-        f"| | {' | '.join(f'fold {number}' for number in range(1, count + 1))} | mean ± sd |",
-        "|---|" + "---|" * (count + 1),
+        markdown.table(["", *(f"fold {number}" for number in range(1, count + 1)), "mean ± sd"], rows) + "\n",
     ]
-    for way, accuracies in folds.items():
-        heading = "a fresh network a fold" if way == "honest" else "**leaking:** one network through all folds"
-        cells = [f"{accuracy:.2%}" for accuracy in accuracies]
-        lines.append(f"| {heading} | {' | '.join(cells)} | {_spread([100 * a for a in accuracies], 2, ' %')} |")
-    lines.append("")
     pictures = [f"{article.name}-folds-{way}" for way in folds] + [f"{article.name}-boxes"]
     return lines + [f"![{picture}]({FIGURES}/{picture}.png)\n" for picture in pictures]
 
 
 def _spread(values: list[float], decimals: int, unit: str) -> str:
-    """Mean and, of several, standard deviation of a sample."""
+    """The mean, and the standard deviation (of a sample) of several values."""
     mean = f"{np.mean(values):.{decimals}f}"
     return mean + (f" ± {np.std(values, ddof=1):.{decimals}f}" if len(values) > 1 else "") + unit
 

@@ -1,1 +1,1 @@
-"""HTTP in, domain call, HTTP out; nothing is decided here."""
+"""The HTTP interface: translates requests into calls and results into replies. It decides nothing itself."""

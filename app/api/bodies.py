@@ -1,4 +1,4 @@
-"""Reads the bodies of requests within limits."""
+"""Reads request bodies within limits of size and time."""
 
 import asyncio
 
@@ -6,42 +6,42 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.errors import BodyTooLarge, Overloaded, Stalled, UnsupportedEncoding
 
-# Bytes of bodies that have come in part and are kept in memory until they are whole: a dozen of the largest. A body
-# that is no larger than SMALL_BYTES so far, as one with a digit is, goes on all the same.
+# Most bytes of incomplete bodies in memory, enough for a dozen of the largest. A body that has at most SMALL_BYTES so
+# far, such as one with a single digit, is read even beyond that.
 MAX_ARRIVING_BYTES, SMALL_BYTES = 64 * 2**20, 64 * 2**10
 
-# The next piece of a body is not waited for any longer.
+# Longest wait for the next piece of a body.
 PIECE_TIMEOUT_SECONDS = 30.0
 
 
 class BodyReader:
     """Reads the bodies of all requests to one process.
 
-    A client that sends half of a large body and stops makes the service keep that half, so what is kept is bounded, in
-    size and in time.
+    A client that sends half of a large body and stops makes the service keep that half. So the memory of incomplete
+    bodies and the wait for the next piece are limited.
     """
 
     def __init__(
         self, max_arriving_bytes: int = MAX_ARRIVING_BYTES, timeout_seconds: float = PIECE_TIMEOUT_SECONDS
     ) -> None:
-        """Start with nothing that arrives."""
+        """Set the limits."""
         self._max_arriving_bytes, self._timeout_seconds = max_arriving_bytes, timeout_seconds
-        self._arriving_bytes = 0  # only the event loop changes it
+        self._arriving_bytes = 0  # changed on the event loop only
 
     async def read(self, request: Request, limit: int, advice: str = "send fewer or smaller images") -> bytes:
         """Read a whole body.
 
         Args:
-            request: Of which nothing was read before.
-            limit: In bytes.
-            advice: What the error says where the body is larger.
+            request: A request whose body was not read before.
+            limit: Most bytes of the body.
+            advice: What the text of ``BodyTooLarge`` tells the user to do.
 
         Raises:
-            BodyTooLarge: More than ``limit`` bytes are declared, or have come.
+            BodyTooLarge: Content-Length is more than ``limit``, or more bytes arrived.
             UnsupportedEncoding: The body is compressed, or only a part.
-            Overloaded: Too many bytes arrive at once.
-            Stalled: The next piece does not come.
-            ClientDisconnect: The client hung up.
+            Overloaded: Incomplete bodies take too much memory.
+            Stalled: The next piece did not arrive in time.
+            ClientDisconnect: The client closed the connection.
         """
         refusal = BodyTooLarge(f"the body is larger than {limit:,} bytes; {advice}")
         _check_headers(request, limit, refusal)
@@ -51,7 +51,7 @@ class BodyReader:
         return await self._read_rest(request, piece, limit, refusal) if more else piece
 
     async def _read_rest(self, request: Request, piece: bytes, limit: int, refusal: BodyTooLarge) -> bytes:
-        """The body that begins with this piece, and goes on."""
+        """Return the whole body, of which ``piece`` is the first part."""
         pieces, size, more = [piece], len(piece), True
         self._arriving_bytes += size
         try:
@@ -69,29 +69,34 @@ class BodyReader:
             self._arriving_bytes -= size
 
     async def _next_piece(self, request: Request) -> tuple[bytes, bool]:
-        """What has come of the body since the last time, and whether there is more."""
+        """Return the next piece of the body, and whether there are more."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 message = await request.receive()
         except TimeoutError:
             seconds = f"{self._timeout_seconds:g} seconds"
-            raise Stalled(f"nothing more of the body came for {seconds}; send it again") from None
+            raise Stalled(f"no more of the body arrived for {seconds}; send it again") from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         return message.get("body", b""), message.get("more_body", False)
 
 
 def _check_headers(request: Request, limit: int, refusal: BodyTooLarge) -> None:
-    """What a request says of its body. Whatever would make its bytes something else than they are is refused."""
+    """Check the headers that describe the body.
+
+    Raises:
+        BodyTooLarge: Content-Length is more than ``limit``.
+        UnsupportedEncoding: The body is compressed, or only a part.
+    """
     for name, value in request.scope["headers"]:
         if name == b"content-length":
             if value.isdigit() and int(value) > limit:
                 raise refusal
         elif name == b"content-encoding":
             if value.strip().lower() not in (b"", b"identity"):
-                raise UnsupportedEncoding("the body is compressed (Content-Encoding); send it as it is")
+                raise UnsupportedEncoding("the body is compressed (Content-Encoding); send it uncompressed")
         elif name == b"transfer-encoding":
             if value.strip().lower() not in (b"chunked", b"identity"):
-                raise UnsupportedEncoding("the body is compressed (Transfer-Encoding); send it as it is, or chunked")
+                raise UnsupportedEncoding("the body is compressed (Transfer-Encoding); send it uncompressed")
         elif name == b"content-range":
-            raise UnsupportedEncoding("the body is a part of another (Content-Range); send all of it in one request")
+            raise UnsupportedEncoding("the body is only a part (Content-Range); send all of it in one request")

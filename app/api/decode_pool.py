@@ -1,4 +1,4 @@
-"""The threads that parse bodies and decode pictures, beside the event loop."""
+"""Threads that parse bodies and decode pictures, off the event loop."""
 
 import asyncio
 import math
@@ -13,58 +13,60 @@ from app.errors import Overloaded, TooLate
 
 T = TypeVar("T")
 
-# Bytes of bodies that wait for a thread, and are kept in memory meanwhile.
+# Most bytes of the bodies that wait for a thread or are worked on.
 MAX_WAITING_BYTES = 64 * 2**20
 
-# A picture with more pixels takes 40 to 360 MB while it is decoded.
+# A picture with more pixels than this takes 40 to 360 MB while it is decoded.
 LARGE_PIXELS = 4_000_000
 
-# The threads get a third of what others get of a core that several want: the event loop waits less while photos are
-# decoded.
+# The threads' niceness. They get a third of the event loop's share of a busy core, so that it waits less for them.
 NICENESS = 5
 
 
 class DecodePool:
-    """Runs functions in threads, in the order in which they come, for one event loop.
+    """Runs functions in threads, first come, first served, for one event loop.
 
-    What waits is bounded, in size and in time. Large pictures have a thread of their own, so that one is decoded at a
-    time, and the C library keeps the memory of one for the next.
+    The queue is limited in bytes, and the wait in time. Large pictures share one thread of their own, so that one is
+    decoded at a time, and the C library reuses its memory for the next.
     """
 
     def __init__(self, threads: int, deadline: float, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
         """Start the threads.
 
         Args:
-            threads: How many.
-            deadline: Seconds that a call may wait for its turn.
-            max_waiting_bytes: Bytes of all calls that wait or run.
+            threads: Number of threads for all other calls.
+            deadline: Longest wait for a thread, in seconds.
+            max_waiting_bytes: Most bytes of all calls that wait or run.
         """
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode", initializer=_be_nice)
         self._large_pool = ThreadPoolExecutor(1, thread_name_prefix="decode-large", initializer=_be_nice)
         self._threads, self._deadline, self._max_waiting_bytes = threads, deadline, max_waiting_bytes
-        self._calls = self._bytes = 0  # that wait or run; only the event loop changes them
+        self._calls = self._bytes = 0  # of calls that wait or run; changed on the event loop only
 
     @property
     def congested(self) -> bool:
         """Whether a new call would have to wait."""
         return self._calls > self._threads
 
-    async def run(self, function: Callable[[], T], size: int, *, large: bool = False, begun: bool = False) -> T:
-        """Run a function in a thread. Cancelled before its turn, it does not run.
+    async def run(self, function: Callable[[], T], size: int, *, large: bool = False, admitted: bool = False) -> T:
+        """Run a function in a thread. If the call is cancelled while it waits, the function does not run.
 
         Args:
-            function: Needs no more than a few milliseconds, but for large pictures.
+            function: Takes no more than a few milliseconds, except for large pictures.
             size: Bytes that it works on.
             large: Whether it decodes a large picture.
-            begun: Whether it goes on with what an earlier call has begun, so that it is neither refused nor late.
+            admitted: Whether an earlier call for the same request has run. Then neither limit applies.
+
+        Returns:
+            The function's result.
 
         Raises:
             Overloaded: Too many bytes wait.
-            TooLate: Its turn came after the deadline.
+            TooLate: The deadline passed while the call waited.
         """
-        if not begun and self._bytes and self._bytes + size > self._max_waiting_bytes:
+        if not admitted and self._bytes and self._bytes + size > self._max_waiting_bytes:
             raise Overloaded()
-        latest = math.inf if begun else time.monotonic() + self._deadline
+        latest = math.inf if admitted else time.monotonic() + self._deadline
 
         def call() -> T:
             if time.monotonic() > latest:
@@ -81,11 +83,11 @@ class DecodePool:
             self._bytes -= size
 
     def close(self) -> None:
-        """Wait for what runs, and end the threads."""
+        """Wait for the calls, and end the threads."""
         self._pool.shutdown()
         self._large_pool.shutdown()
 
 
 def _be_nice() -> None:
     if sys.platform == "linux":
-        os.nice(NICENESS)  # of this thread alone, there
+        os.nice(NICENESS)  # on Linux, of the calling thread only

@@ -1,6 +1,6 @@
-"""What the documentation page shows: bodies that can be sent as they stand, and the replies to expect.
+"""Examples and schemas for the documentation page: bodies that can be sent unchanged, and the replies to expect.
 
-Request bodies are read by our own code, so they are described here instead of being derived from types.
+The service parses request bodies itself, so their schemas are written here instead of being derived from types.
 """
 
 import base64
@@ -28,7 +28,7 @@ SEVEN = (
 _PIXELS = np.asarray(Image.open(io.BytesIO(base64.b64decode(SEVEN)))).tolist()
 
 _FILE = {"type": "string", "format": "binary", "description": "A picture."}
-_BASE64 = {"type": "string", "format": "byte", "description": "A picture in base64; a data: URL will do too."}
+_BASE64 = {"type": "string", "format": "byte", "description": "A picture in base64, or a data: URL."}
 _NUMBERS = {
     "type": "array",
     "minItems": 28,
@@ -39,7 +39,7 @@ _NUMBERS = {
         "maxItems": 28,
         "items": {"type": "number", "minimum": 0, "maximum": 255},
     },
-    "description": "28 rows of 28 numbers, 0 for the ground and 255 for ink.",
+    "description": "28 rows of 28 numbers, from 0 for the background to 255 for the foreground.",
 }
 
 
@@ -55,16 +55,16 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _flags(**meanings: str) -> dict[str, Any]:
-    """Parameters of the query that are true or false, with what they say."""
+def _flags(**descriptions: str) -> dict[str, Any]:
+    """Query parameters that are true or false."""
     parameters = [
         {
             "name": name,
             "in": "query",
-            "description": f"{meaning} `true` or `1`, `false` or `0`.",
+            "description": f"{description} `true` or `1`, `false` or `0`.",
             "schema": {"type": "boolean", "default": False},
         }
-        for name, meaning in meanings.items()
+        for name, description in descriptions.items()
     ]
     return {"parameters": parameters}
 
@@ -87,9 +87,7 @@ PREDICT = _flags(
     }
 )
 
-PREDICT_BATCH = _flags(
-    strict="Whether a picture whose answer is not accepted becomes an entry with its `error`."
-) | _body(
+PREDICT_BATCH = _flags(strict="Whether a picture whose answer is not accepted becomes an `error` entry.") | _body(
     {
         "multipart/form-data": {"schema": {**_object("file", _list(_FILE)), "additionalProperties": True}},
         "application/json": {
@@ -106,7 +104,7 @@ PREDICT_BATCH = _flags(
     }
 )
 
-_LABEL = {"type": "integer", "minimum": 0, "maximum": 9, "description": "The digit that it shows."}
+_LABEL = {"type": "integer", "minimum": 0, "maximum": 9, "description": "The digit that the picture shows."}
 
 
 def _labelled(name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -143,16 +141,16 @@ data: {"attempt":1,"time":"2026-11-20T18:00:00.250+00:00"}
 """
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Events until the job ends", "content": {"text/event-stream": {"example": _STREAM}}},
-    204: {"description": "The job has ended, and all of it was told before"},
+    204: {"description": "The job has ended, and all its events were sent before"},
 }
 
 ARCHIVE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}}}
 
-# What the status means here, and one error that has it.
+# The usual meaning of each status, and an error that has it.
 _FAILURES: dict[int, tuple[str, errors.DigitsError]] = {
     400: (
-        "This is no request that can be answered.",
-        errors.MalformedRequest("the request has 2 Host headers; HTTP/1.1 wants one"),
+        "The request is not a valid HTTP request.",
+        errors.MalformedRequest("the request has 2 Host headers; HTTP/1.1 requires one"),
     ),
     401: (
         "The admin token is missing or wrong.",
@@ -160,80 +158,86 @@ _FAILURES: dict[int, tuple[str, errors.DigitsError]] = {
     ),
     404: ("There is no such version.", errors.VersionNotFound("there is no version 7; there are: 1, 2")),
     409: (
-        "The version does not load; the one that serves goes on.",
+        "The version cannot be loaded; the current one goes on serving.",
         errors.VersionUnusable("3/model.bin: no such file or directory"),
     ),
     408: (
-        "The rest of the body did not come.",
-        errors.Stalled("nothing more of the body came for 30 seconds; send it again"),
+        "The rest of the body did not arrive.",
+        errors.Stalled("no more of the body arrived for 30 seconds; send it again"),
     ),
     413: (
         "The body, the batch or a picture is too large.",
         errors.BodyTooLarge("the body is larger than 5,242,880 bytes; send fewer or smaller images"),
     ),
     415: (
-        "A type of body or of picture that is not read here.",
+        "The type of the body or of the picture is not supported.",
         errors.UnsupportedImage(f"the file is a PDF document; send {ALLOWED}"),
     ),
     422: (
-        "What was sent is not as expected; `detail` says what to send.",
+        "The request is not as expected; `detail` explains what to send.",
         errors.MalformedBody("the form has no field 'file' with an image in it; it has 'picture'"),
     ),
     500: (
         "The version on disk is damaged.",
-        errors.ModelError("the version on disk is damaged; the log of the service says which file and why"),
+        errors.ModelError("the version on disk is damaged; the log of the service names the file and the reason"),
     ),
     503: (
         "The folder of the versions cannot be written.",
         errors.NotWritable(
-            "CURRENT cannot be replaced: read-only file system; let the service write the models' folder"
+            "CURRENT cannot be replaced: read-only file system; make the models' folder writable for the service"
         ),
     ),
 }
 NO_FEEDBACK = errors.FeedbackNotFound("there is no correction 7; GET /feedback lists them")
 NO_JOB = errors.JobNotFound("there is no job 7; GET /jobs lists them")
 JOB_OVER = errors.JobOver("job 7 has ended: published")
-QUEUE_FULL = errors.QueueFull("10 jobs wait already; try again when one has ended, or cancel one")
+QUEUE_FULL = errors.QueueFull("10 jobs are queued already; try again when one has ended, or cancel one")
 CANNOT_TRAIN = errors.CannotTrain("there is no training data: set DIGITS_DATA to a folder with the four MNIST files")
 NO_DATABASE = errors.DatabaseUnavailable(
     "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
 )
-# A prediction that finds the service with more to do than it can.
+# The errors of a prediction while the service has too much to do.
 BUSY = errors.Overloaded(), errors.TooLate()
 _REQUEST_ID = "5a99867c7fe640d4b0f237b0529693f2"
 
 
-_PROBLEM = schemas.Problem.model_json_schema()  # once: there are fifty such replies, and it takes a quarter of a ms
+_PROBLEM = schemas.Problem.model_json_schema()  # built once: it takes 0.25 ms, and there are fifty such replies
 
 
-def failures(*found: int | errors.DigitsError) -> dict[int | str, dict[str, Any]]:
-    """Problem replies, for a route's ``responses``: the usual one of a status, or those of these errors."""
-    told: dict[int, list[tuple[str, errors.DigitsError]]] = defaultdict(list)
-    for failure in found:
-        if isinstance(failure, int):
-            told[failure].append(_FAILURES[failure])
+def failures(*items: int | errors.DigitsError) -> dict[int | str, dict[str, Any]]:
+    """Build the problem replies for a route's ``responses``.
+
+    Args:
+        items: Statuses with their usual error, or errors.
+    """
+    by_status: dict[int, list[tuple[str, errors.DigitsError]]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, int):
+            by_status[item].append(_FAILURES[item])
         else:
-            problem = describe(failure)
-            told[problem.status].append((f"{problem.title}.", failure))
-    return {status: _failure(told[status]) for status in told}
+            problem = describe(item)
+            by_status[problem.status].append((f"{problem.title}.", item))
+    return {status: _failure(by_status[status]) for status in by_status}
 
 
-def _failure(told: list[tuple[str, errors.DigitsError]]) -> dict[str, Any]:
-    """The replies of one status: what it means, which the first one says, and an example of each."""
-    found = {describe(error): describe(error).body(str(error), _REQUEST_ID) for _, error in told}
+def _failure(cases: list[tuple[str, errors.DigitsError]]) -> dict[str, Any]:
+    """Build the reply of one status from its cases: the description of the first, and an example of each."""
+    bodies = {describe(error): describe(error).body(str(error), _REQUEST_ID) for _, error in cases}
     content: dict[str, Any] = {"schema": _PROBLEM}
-    if len(found) == 1:
-        content["example"] = next(iter(found.values()))
+    if len(bodies) == 1:
+        content["example"] = next(iter(bodies.values()))
     else:
-        content["examples"] = {kind.slug: {"summary": kind.title, "value": body} for kind, body in found.items()}
-    return {"description": told[0][0], "content": {MEDIA_TYPE: content}}
+        content["examples"] = {
+            problem.slug: {"summary": problem.title, "value": body} for problem, body in bodies.items()
+        }
+    return {"description": cases[0][0], "content": {MEDIA_TYPE: content}}
 
 
 def responses(
-    model: type[BaseModel], description: str, *statuses: int | errors.DigitsError
+    model: type[BaseModel], description: str, *items: int | errors.DigitsError
 ) -> dict[int | str, dict[str, Any]]:
-    """The good reply and the problem replies, for a route's ``responses``."""
-    return {200: {"model": model, "description": description}, **failures(*statuses)}
+    """Build the reply with status 200 and the problem replies for a route's ``responses``."""
+    return {200: {"model": model, "description": description}, **failures(*items)}
 
 
 def _reply(summary: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -258,7 +262,7 @@ _UNSURE = _reading(RejectionReason.UNSURE, *_HESITANT)
 _SEVERAL = _reading(RejectionReason.SEVERAL_DIGITS, 0.02, 0.03, 0.04, 0.81, 0, 0.05, 0, 0.01, 0.03, 0.01)
 _NO_DIGIT, _BLANK = _reading(RejectionReason.NO_DIGIT, *_EVEN), _reading(RejectionReason.BLANK, *_EVEN)
 
-# What a strict call answers where the others reject.
+# The errors of a call with ``strict``, by reason.
 _REJECTED = {reason: Rejected(reason, np.array(_HESITANT, np.float32)) for reason in RejectionReason}
 _MALFORMED_PARAMETER = errors.MalformedParameter("strict is 'yes'; send strict=true or strict=false, or leave it out")
 
@@ -287,7 +291,7 @@ _PREDICTIONS_EXAMPLES = {
 
 
 def add_replies(api: dict[str, Any]) -> dict[str, Any]:
-    """Add examples of good replies to the description that the framework made; by itself it drops nulls from them."""
-    for path, shown in (("/predict", _PREDICTION_EXAMPLES), ("/predict/batch", _PREDICTIONS_EXAMPLES)):
-        api["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["examples"] = shown
+    """Add examples of successful replies to an OpenAPI document. FastAPI itself would drop nulls from them."""
+    for path, replies in (("/predict", _PREDICTION_EXAMPLES), ("/predict/batch", _PREDICTIONS_EXAMPLES)):
+        api["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["examples"] = replies
     return api

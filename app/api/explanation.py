@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.retraining.feedback import png
-from app.vision.read import PreprocessedImage
+from app.vision.pipeline import PreprocessedImage, bounding_box
 
 
 def explanation(picture: PreprocessedImage, attribution: NDArray[np.float32]) -> dict[str, Any]:
@@ -19,6 +19,6 @@ def explanation(picture: PreprocessedImage, attribution: NDArray[np.float32]) ->
     """
     return {
         "seen": "data:image/png;base64," + base64.b64encode(png(picture.image)).decode(),
-        "box": None,
+        "box": picture.box or bounding_box(picture.image > 0),  # a 28x28 picture may go to the network as it is
         "attribution": np.round(attribution, 3),
     }

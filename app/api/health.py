@@ -1,4 +1,4 @@
-"""GET /health/live, /health/ready and /metrics."""
+"""The routes GET /health/live, /health/ready and /metrics."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _TEXT = {"text/plain": {"example": 'digits_requests_total{method="POST",path="/p
     "/health/live", summary="Is the process alive?", response_model=schemas.Status, response_model_exclude_none=True
 )
 async def live() -> Any:
-    """Answers as long as the process can answer at all."""
+    """Answers 200 as long as the process can answer at all."""
     return {"status": "alive"}
 
 
@@ -29,8 +29,9 @@ async def live() -> Any:
     responses=examples.failures(Stopping()),
 )
 async def ready(services: ServicesDep) -> Any:
-    """Answers 200 while a version is loaded, and 503 once the service was told to stop. Before a version is loaded the
-    service does not accept connections.
+    """Answers 200 while the service can predict, and 503 while it is stopping.
+
+    Until a version is loaded, the service does not accept connections.
     """
     if services.stopping.is_set():
         raise Stopping()
@@ -39,5 +40,5 @@ async def ready(services: ServicesDep) -> Any:
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses={200: {"content": _TEXT}})
 def metrics(services: ServicesDep) -> Response:
-    """Requests, latencies, batch sizes, the version that serves, and whether it is the one that should."""
+    """Requests, latencies, batch sizes, rejections, the version that serves and whether it is the one in CURRENT."""
     return Response(services.metrics.exposition(), media_type=services.metrics.content_type)

@@ -1,4 +1,4 @@
-"""Around every request: its id, its line in the log, its metrics, and the last resort for errors."""
+"""Handles what all requests share: the request id, the access log, metrics and unexpected errors."""
 
 import logging
 import os
@@ -15,20 +15,20 @@ from app.services import services_of
 
 _log = logging.getLogger("digits.access")
 
-# An id from outside goes into the log, so it must be short and plain.
+# A client's request id goes into the log, so it must be short and have no special characters.
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
-# Characters. A pipe keeps lines of several processes apart up to 4,096 bytes.
+# In characters. Lines of up to 4,096 bytes from several processes do not mix in a pipe.
 MAX_LOGGED_PATH_LENGTH = 500
 
-_CLIENT_CLOSED_REQUEST = 499  # nginx's number for a client that hung up; it is logged and counted, never sent
+_CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnected; it is logged and counted, never sent
 
 
 class AccessMiddleware:
     """ASGI middleware that identifies, logs and counts requests.
 
-    It leaves ``request_id`` in the request's state, answers HEAD as GET without the body, takes a path with a slash at
-    its end for the one without, and refuses what ``app.protocol`` or RFC 9112 says is no request.
+    It adds ``request_id`` to the request's state, answers HEAD like GET without the body, ignores a slash at the end
+    of the path, and refuses requests that ``app.protocol`` or RFC 9112 rejects.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,13 +42,13 @@ class AccessMiddleware:
             return
         started = time.perf_counter()
         services = services_of(scope["app"])
-        given_id, hosts = b"", 0
+        client_id, hosts = b"", 0
         for name, value in scope["headers"]:
             if name == b"x-request-id":
-                given_id = value
+                client_id = value
             elif name == b"host":
                 hosts += 1
-        request_id = given_id.decode() if _PLAIN_ID.fullmatch(given_id) else os.urandom(16).hex()
+        request_id = client_id.decode() if _PLAIN_ID.fullmatch(client_id) else os.urandom(16).hex()
         method, path = scope["method"], scope["path"]
         is_head = method == "HEAD"
         state = {**scope.get("state", {}), "request_id": request_id, "head": is_head}
@@ -82,7 +82,7 @@ class AccessMiddleware:
         except Exception:
             _log.exception("unexpected error", extra={"request_id": request_id})
             if status and not ended:
-                raise  # the reply has begun: all that is left is to break the connection
+                raise  # part of the reply was sent, so the server can only close the connection
             if not ended:
                 await problems.unexpected(request_id)(scope, receive, send_with_id)
         finally:
@@ -102,17 +102,17 @@ class AccessMiddleware:
 
 
 def _pattern(scope: Scope) -> str:
-    """The path of the route that was found, for metrics: their number is bounded, that of paths is not."""
+    """Return the path of the route for metrics: the number of routes is limited, that of paths is not."""
     if route := scope.get("route"):
         return str(route.path)
     return scope["path"] if "endpoint" in scope and not scope.get("path_params") else "other"
 
 
 def _refusal(scope: Scope, state: dict[str, Any], hosts: int) -> DigitsError | None:
-    """Why a request is refused before anything looks at it, or None."""
+    """Return why a request is refused before it is routed, or None."""
     if "refusal" in state:  # from app.protocol
         refusal: DigitsError = state["refusal"]
         return refusal
     if hosts != 1 and scope["http_version"] == "1.1":  # RFC 9112, 3.2
-        return MalformedRequest(f"the request has {hosts} Host headers; HTTP/1.1 wants one")
+        return MalformedRequest(f"the request has {hosts} Host headers; HTTP/1.1 requires one")
     return None

@@ -1,4 +1,4 @@
-"""The OpenAPI document: of FastAPI's routes, and of Starlette's, which FastAPI does not document by itself."""
+"""Builds the OpenAPI document, including the Starlette routes, which FastAPI does not document itself."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from app.api import examples, predictions
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The document of an app, made once."""
+    """Return the document of an app. It is built once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -22,7 +22,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _predictions() -> APIRouter:
-    """The routes of ``api.predictions`` as FastAPI's; only their documentation is used."""
+    """Return the routes of ``api.predictions`` as FastAPI routes, of which only the documentation is used."""
     router = APIRouter(tags=["predictions"])
     router.add_api_route(
         "/predict",

@@ -1,4 +1,4 @@
-"""Every failure as application/problem+json (RFC 9457), one shape for all."""
+"""Maps every failure to a reply of type application/problem+json (RFC 9457)."""
 
 import logging
 from dataclasses import dataclass
@@ -16,14 +16,20 @@ from app.inference.rejection import Rejected, RejectionReason
 
 MEDIA_TYPE = "application/problem+json"
 
-METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")  # of HTTP, that calls can be made by
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")  # HTTP methods that routes use
 
 _log = logging.getLogger("digits")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a kind of failure looks like from outside. ``type`` is stable: programs may rely on it."""
+    """How a kind of failure is reported.
+
+    Attributes:
+        status: HTTP status.
+        slug: Last part of ``type``.
+        title: Summary, the same for all failures of this kind.
+    """
 
     status: int
     slug: str
@@ -31,9 +37,11 @@ class Problem:
 
     @property
     def type(self) -> str:
+        """The URI of this kind of failure. It is stable: programs may rely on it."""
         return f"urn:digits:problem:{self.slug}"
 
     def body(self, detail: str, request_id: str | None = None) -> dict[str, Any]:
+        """Build the body of a reply."""
         body = {"type": self.type, "title": self.title, "status": self.status, "detail": detail}
         return body | ({"request_id": request_id} if request_id else {})
 
@@ -78,7 +86,7 @@ REJECTIONS = {
     RejectionReason.UNSURE: Problem(422, "unsure", "The digit could be another one"),
 }
 
-# When it may be worth trying again.
+# After this time another try may succeed.
 RETRY_AFTER_SECONDS: dict[type[errors.DigitsError], int] = {
     errors.QueueFull: 60,
     errors.DatabaseUnavailable: 5,
@@ -90,41 +98,46 @@ RETRY_AFTER_SECONDS: dict[type[errors.DigitsError], int] = {
 
 
 def describe(error: errors.DigitsError) -> Problem:
-    """The problem for an error, or for the nearest of its base classes that has one."""
+    """Return the problem of an error: of its class, or of the nearest base class that has one."""
     if isinstance(error, Rejected):
         return REJECTIONS[error.reason]
     return next(PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS)
 
 
 def response(problem: Problem, detail: str, request_id: str, headers: dict[str, str] | None = None) -> Response:
+    """Build the reply for a problem."""
     return Response(
         orjson.dumps(problem.body(detail, request_id)), problem.status, headers=headers, media_type=MEDIA_TYPE
     )
 
 
 async def on_digits_error(request: Request, error: Exception) -> Response:
-    """Expected failures: their text was written for the user, but for a damaged version's, which names paths."""
+    """Answer an expected failure with its text, unless that is for the log, since it may name paths."""
     assert isinstance(error, errors.DigitsError)
     problem, detail = describe(error), str(error)
-    if problem.status >= 500 and not isinstance(error, errors.Busy | errors.Stopping):  # each has its line in the log
+    if problem.status >= 500 and not isinstance(
+        error, errors.Busy | errors.Stopping
+    ):  # those are in the access log only
         _log.error(detail, extra={"request_id": request.state.request_id})
     if problem is PROBLEMS[errors.ModelError]:
-        detail = "the version on disk is damaged; the log of the service says which file and why"
+        detail = "the version on disk is damaged; the log of the service names the file and the reason"
     if isinstance(error, errors.StorageFull):
-        detail = "there is no room on the disk of the database, so nothing was changed; predictions go on. Make room"
+        detail = (
+            "there is no room on the disk of the database, so nothing was changed; predictions go on. Free some space"
+        )
     elif isinstance(error, errors.DatabaseUnavailable):
         detail = "the database does not answer, so nothing was changed; predictions go on. Try again in a few seconds"
     return response(problem, detail, request.state.request_id, _headers(error))
 
 
 def refuse(error: errors.DigitsError, request_id: str) -> Response:
-    """The reply to what is no request: the connection ends with it."""
+    """Build the reply to an invalid request. It closes the connection."""
     return response(describe(error), str(error), request_id, _headers(error) | {"connection": "close"})
 
 
 def _headers(error: errors.DigitsError) -> dict[str, str]:
     headers = {"www-authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
-    # What is still coming of a body that is refused would be read to its end, however long, to save the connection.
+    # Otherwise the server would read the rest of the refused body, however long it is, to keep the connection.
     if isinstance(error, errors.BodyTooLarge | errors.Stalled | errors.Unauthorized | errors.UnsupportedEncoding):
         headers["connection"] = "close"
     if type(error) in RETRY_AFTER_SECONDS:
@@ -133,38 +146,36 @@ def _headers(error: errors.DigitsError) -> dict[str, str]:
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """What the framework refuses: unknown paths and wrong methods."""
+    """Answer errors of the framework: unknown paths and methods."""
     status, headers = int(getattr(error, "status_code", 500)), getattr(error, "headers", None)
     path, method = request.url.path, request.method
-    if status == 405:  # the framework names the methods of the first route with this path alone
+    if status == 405:  # the framework names the methods of the first matching route only
         routes, scope = request.app.routes, request.scope
-        takes = [
-            known
-            for known in METHODS
-            if any(route.matches({**scope, "method": known})[0] is Match.FULL for route in routes)
+        allowed = [
+            method
+            for method in METHODS
+            if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
         ]
-        headers = {"allow": ", ".join(takes)}
+        headers = {"allow": ", ".join(allowed)}
     detail = {
-        404: f"there is nothing at {path}; /docs lists all calls",
-        405: f"{path} does not take {method}; it takes {(headers or {}).get('allow')}",
+        404: f"there is no such path, {path}; /docs lists all calls",
+        405: f"{path} does not accept {method}; use {(headers or {}).get('allow')}",
     }.get(status, str(getattr(error, "detail", "")))
     return response(_generic(status), detail, request.state.request_id, headers)
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:
-    """A path or query parameter of the wrong kind."""
+    """Answer a path or query parameter that is not valid."""
     assert isinstance(error, RequestValidationError)
-    detail = "; ".join(
-        f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()
-    )
+    detail = "; ".join(f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors())
     return response(PROBLEMS[errors.MalformedParameter], detail, request.state.request_id)
 
 
 def unexpected(request_id: str) -> Response:
-    """Anything else: the log has it, the user gets the id to ask about and nothing of the inside."""
+    """Build the reply to an unexpected error. Only the log has the traceback; the request id leads to it."""
     return response(
         _generic(500),
-        "something went wrong inside the service; try again, and report the request id if it stays",
+        "an unexpected error occurred; try again, and report the request id if it persists",
         request_id,
     )
 

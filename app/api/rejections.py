@@ -1,4 +1,4 @@
-"""What calls do with answers that are not accepted."""
+"""Decides which answers are accepted, and reads the parameter ``strict``."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from app.metrics import Metrics
 
 
 def decide(
-    on_picture: Sequence[RejectionReason | None], probabilities: Probabilities, model: LoadedModel, metrics: Metrics
+    by_picture: Sequence[RejectionReason | None], probabilities: Probabilities, model: LoadedModel, metrics: Metrics
 ) -> list[RejectionReason | None]:
     """Decide which answers are accepted, and count those that are not.
 
     Args:
-        on_picture: Why each picture is rejected before the network is asked, which comes first.
-        probabilities: What the network answers, float32 (n, 10).
-        model: The version that answered, with its threshold.
-        metrics: Counts rejections.
+        by_picture: Why preprocessing rejects each picture, or None. It takes precedence over the network's confidence.
+        probabilities: float32 (n, 10).
+        model: The version that answered, which has the threshold.
+        metrics: Counts the rejections.
 
     Returns:
-        A reason for each picture, None where its answer is accepted.
+        For each picture the reason, or None if its answer is accepted.
     """
     by_network = reject(probabilities, model.manifest.threshold)
-    reasons = [first or second for first, second in zip(on_picture, by_network, strict=True)]
+    reasons = [first or second for first, second in zip(by_picture, by_network, strict=True)]
     for reason in reasons:
         if reason:
             metrics.rejected(reason)

@@ -1,4 +1,4 @@
-"""What a reply says of a picture."""
+"""Builds the replies to predictions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,12 @@ JSON = "application/json"
 
 
 def readings(rows: Probabilities, reasons: Sequence[RejectionReason | None]) -> list[dict[str, Any]]:
-    """What the reply says of each picture; of all at once, which for a batch takes a third of the time."""
+    """Build the reply's entry for each picture.
+
+    Args:
+        rows: float32 (n, 10), the probabilities. All rows at once take a third of the time.
+        reasons: For each picture why it is rejected, or None.
+    """
     return [
         {
             "digit": digit,
@@ -31,20 +36,20 @@ def readings(rows: Probabilities, reasons: Sequence[RejectionReason | None]) -> 
 
 
 def prediction(model: LoadedModel, reading: dict[str, Any]) -> bytes:
-    """The whole reply about one picture."""
+    """Build the reply for one picture, as JSON."""
     return to_json(reading | {"model": model_name(model)})
 
 
 def failure(error: DigitsError) -> dict[str, Any]:
-    """In place of a reading, of a picture that cannot be read."""
+    """Build the entry for a picture that cannot be read or is rejected."""
     return {"error": problems.describe(error).body(str(error))}
 
 
 def model_name(model: LoadedModel) -> dict[str, Any]:
-    """Which version answered."""
+    """Build the field ``model``, which names the version that answered."""
     return {"name": model.manifest.name, "version": model.manifest.version}
 
 
 def to_json(content: Any) -> bytes:
-    """Numpy's float32 in the fewest digits that give the same float32 back."""
+    """Serialise to JSON. A float32 has the fewest digits that give the same float32 back."""
     return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,1 +1,1 @@
-"""The network at work: a runtime, batches for it, and the version that serves."""
+"""Inference: the runtime, ensembles and cascades, batching, and the version that serves."""

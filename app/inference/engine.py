@@ -1,4 +1,4 @@
-"""One network in OpenVINO."""
+"""Runs one network with OpenVINO."""
 
 import functools
 import hashlib
@@ -17,15 +17,23 @@ Probabilities = NDArray[np.float32]
 
 
 class Graph:
-    """The network of a version as OpenVINO reads it from the version's files; several engines can be made of it."""
+    """The network of a version in OpenVINO's format. Several engines can be compiled from it.
+
+    Attributes:
+        manifest: The version's manifest.
+        path: The file of the graph, for messages.
+    """
 
     def __init__(self, version: Version) -> None:
-        """Read the files once, compare their bytes with the digests of the card, and parse these very bytes.
+        """Read the files, compare their bytes with the digests of the manifest, and parse the same bytes.
 
-        OpenVINO would map the weights from a path, so a file that changes later would change what serves.
+        Given a path, OpenVINO would map the file into memory, and a later change of it would change the network.
+
+        Args:
+            version: The version, with verified files.
 
         Raises:
-            ModelError: The graph was not made from this ``model.keras``, or it cannot be parsed.
+            ModelError: The graph was not exported from this ``model.keras``, or it cannot be read.
         """
         self.manifest, self.path = version.manifest, version.path / GRAPH
         try:
@@ -34,33 +42,32 @@ class Graph:
         except RuntimeError as error:
             raise ModelError(f"{self.path}: {_last_line(error)}") from None
         if source != version.manifest.files[KERAS]:
-            raise ModelError(
-                f"{self.path}: it was made from another {KERAS}; make it again with `python -m training export`"
-            )
+            raise ModelError(f"{self.path}: it was made from another {KERAS}; run `python -m training export` again")
 
     def part(self, output: str | None) -> Any:
-        """The part of the graph that computes one output.
+        """Return the part of the graph that computes one output, as an OpenVINO model.
 
         Args:
-            output: FIRST_NETWORK_OUTPUT or FIRST_STAGE_OUTPUT. None, or one that the graph lacks, is the whole version.
+            output: FIRST_NETWORK_OUTPUT or FIRST_STAGE_OUTPUT. None, or an output that the graph lacks, gives the
+                whole ensemble.
         """
         import openvino
 
-        answer, *others = self._graph.get_results()
-        named = {result.get_friendly_name(): result for result in others}
-        found = named.get(output) or named.get(format1.OUTPUTS.get(output or ""), answer)
-        return openvino.Model([found], self._graph.get_parameters())
+        ensemble, *others = self._graph.get_results()
+        by_name = {result.get_friendly_name(): result for result in others}
+        result = by_name.get(output) or by_name.get(format1.OUTPUTS.get(output or ""), ensemble)
+        return openvino.Model([result], self._graph.get_parameters())
 
 
 class OpenVinoEngine:
-    """A network that is ready to run on the CPU. Not for use by two threads at once.
+    """A network, compiled for the CPU. Two threads must not use it at once.
 
-    It computes in float32, or in int8 where its file says so. OpenVINO's own choice on recent processors is bfloat16,
+    It computes in float32, or in int8 if the graph is quantised. OpenVINO's default on recent processors is bfloat16,
     which changes probabilities by 1e-3 and more from one machine to another.
     """
 
-    # Each new batch size costs OpenVINO a millisecond and more, so they are prepared at the start. On a core without
-    # matrix units an image costs the same in a batch of 8 as in one of 64.
+    # OpenVINO needs a millisecond and more for each new batch size, so all are prepared at the start. On a core without
+    # matrix units, an image takes the same time in a batch of 8 as in one of 64.
     MAX_BATCH_SIZE = 16
 
     def __init__(
@@ -76,17 +83,17 @@ class OpenVinoEngine:
         Args:
             graph: The version's network.
             threads: Threads of one run.
-            batch_sizes: Sizes that are prepared. Others are made up of these.
+            batch_sizes: Batch sizes to prepare. Batches of other sizes are split into these.
             output: See ``Graph.part``.
 
         Raises:
-            ModelError: OpenVINO cannot compile it, or it does not give ten probabilities an image.
+            ModelError: OpenVINO cannot compile the network, or it does not give ten probabilities an image.
         """
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False,  # or the threads of every process share the first cores
+            "ENABLE_CPU_PINNING": False,  # pinned threads of all processes would share the first cores
         }
         try:
             self._compiled = runtime().compile_model(graph.part(output), "CPU", options)
@@ -118,7 +125,7 @@ class OpenVinoEngine:
         return rows
 
     def _request(self, size: int) -> tuple[Any, Images]:
-        """An infer request for batches of this size, and the buffer that it reads."""
+        """Create an infer request for batches of this size, and the buffer that it reads."""
         import openvino
 
         buffer = np.zeros((size, 28, 28, 1), np.uint8)
@@ -129,33 +136,36 @@ class OpenVinoEngine:
     def _run(self, images: Images) -> Probabilities:
         request, buffer = self._requests[len(images)]
         buffer[..., 0] = images
-        probabilities: Probabilities = request.infer()[0]  # a copy: the next run overwrites OpenVINO's own
+        probabilities: Probabilities = request.infer()[
+            0
+        ]  # OpenVINO returns a copy, which the next run does not overwrite
         return probabilities
 
 
 @functools.cache
 def runtime() -> Any:
-    """The only OpenVINO Core of this process. Call it first on the main thread.
+    """Return the only OpenVINO Core of this process. The first call must be on the main thread.
 
     Core installs a signal stack on the thread that creates it. If another thread frees it, the next signal crashes.
     """
-    # Imported here, because it takes a tenth of a second.
+    # Imported here, since the import takes 0.1 seconds.
     import openvino
 
     return openvino.Core()
 
 
 def _read(version: Version, name: str) -> bytes:
+    """Read an artifact and compare it with its digest once more."""
     path = version.path / name
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: {(error.strerror or 'it cannot be read').lower()}") from None
     if hashlib.sha256(content).hexdigest() != version.manifest.files[name]:
-        raise ModelError(f"{path}: it changed while it was loaded")
+        raise ModelError(f"{path}: the file changed while it was loaded")
     return content
 
 
 def _last_line(error: RuntimeError) -> str:
-    """The reason. The lines before it are places in OpenVINO's sources."""
+    """Return the reason. The lines before it name places in OpenVINO's source code."""
     return str(error).strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""The networks of a version as a cascade: small ones first, all of them with test-time augmentation last."""
+"""The networks of a version as a cascade: the smallest first, the ensemble with test-time augmentation last."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from app.registry import store
 from app.registry.manifest import Manifest
 from app.registry.store import FIRST_NETWORK_OUTPUT, FIRST_STAGE_OUTPUT
 
-# Larger batches for the first stage of a cascade, which takes a seventh less time for an image in one of 64.
+# Larger batches, for the first stage of a cascade. In a batch of 64 it takes a seventh less time for each image.
 LARGE_BATCH_SIZES = (32, 64)
 
-# Batches of the network after it, of which others are made up: each takes a millisecond and more to prepare.
+# Batches of the ensemble's first network. Others are split into these, since each size takes over 1 ms to prepare.
 BATCH_SIZES = (1, 2, 4, 8, 16)
 
-# Test-time augmentation: degrees by which an image is turned, and pixels by which it is moved, right and down. Of
-# 10,000 validation images two networks had 36 and 37 errors, and together 33; with the turned ones 33 and 33, together
-# 31; with the moved ones too 30 and 34, together 27. Slanted ones and other sizes did not help.
+# Test-time augmentation: rotations in degrees, and shifts in pixels to the right and down. On 10,000 validation images
+# two networks made 36 and 37 errors, and 33 together; with rotations 33, 33 and 31; with shifts too 30, 34 and 27.
+# Shear and scaling did not help.
 ANGLES = (-8, 8)
 SHIFTS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 VIEWS = 1 + len(ANGLES) + len(SHIFTS)
 
-# Test-time augmentation is not worth it below this confidence: networks learn to answer what is no digit with even
-# probabilities. It leaves out two of three pictures of other things, and none of the 10,000 digits.
+# Below this confidence there is no test-time augmentation: networks learn to give even probabilities for what is not a
+# digit. This skips two of three pictures of other things, and none of the 10,000 digits.
 MIN_TTA_CONFIDENCE = 0.25
 
-# Views that disagree are less confident together than they are correct, so their logits are scaled. Three pairs of
-# networks gave NLL 0.0150, 0.0153 and 0.0155 on validation images, and 0.0152, 0.0156 and 0.0158 without. More would
-# be better for digits, but takes letters for them.
+# The mean over views is underconfident, so its logits are scaled. On validation images, three pairs of networks had an
+# NLL of 0.0150, 0.0153 and 0.0155, and without scaling 0.0152, 0.0156 and 0.0158. A larger scale is better for digits,
+# but accepts letters.
 LOGIT_SCALE = 1.1
 
 _MIN_PROBABILITY = np.float32(1e-30)  # a probability of 0 has no logarithm
@@ -44,10 +44,10 @@ class Stage:
     """One step of a cascade.
 
     Attributes:
-        predict: uint8 (n, 28, 28) to float32 (n, 10). Not for two threads at once.
+        predict: Computes probabilities: uint8 (n, 28, 28) to float32 (n, 10). Two threads must not call it at once.
         max_batch_size: Most images in one run.
-        threshold: Confidence from which on its answer stands. Below, the next stage is asked.
-        min_confidence: Confidence below which its answer stands, too, as no other stage would recognise anything.
+        threshold: Confidence from which on an answer is final. The next stage decides the others.
+        min_confidence: Confidence below which an answer is final too, since no stage would recognise the image.
     """
 
     predict: Callable[[Images], Probabilities]
@@ -56,12 +56,12 @@ class Stage:
     min_confidence: float = 0.0
 
     def undecided(self, probabilities: Probabilities) -> list[int]:
-        """The rows, of float32 (n, 10), for which the next stage is asked."""
+        """Return the indices of the rows, of float32 (n, 10), that the next stage decides."""
         confidence = probabilities.max(axis=1)
-        if confidence.min() >= self.threshold:  # as nearly always
+        if confidence.min() >= self.threshold:  # nearly always
             return []
-        places: list[int] = np.flatnonzero((confidence < self.threshold) & (confidence >= self.min_confidence)).tolist()
-        return places
+        rows: list[int] = np.flatnonzero((confidence < self.threshold) & (confidence >= self.min_confidence)).tolist()
+        return rows
 
 
 @dataclass(frozen=True)
@@ -77,28 +77,35 @@ class Cascade:
     is_fast: bool
 
     def predict(self, images: Images) -> Probabilities:
-        """All stages at once: uint8 (n, 28, 28) to float32 (n, 10). The service runs them through ``Batcher``."""
+        """Run all stages. The service runs them through ``Batcher`` instead.
+
+        Args:
+            images: uint8 (n, 28, 28).
+
+        Returns:
+            float32 (n, 10), softmax probabilities.
+        """
         rows = np.empty((len(images), 10), np.float32)
-        places = np.arange(len(images))
+        indices = np.arange(len(images))
         for stage in self.stages:
             undecided = []
-            for start in range(0, len(places), stage.max_batch_size):
-                part = places[start : start + stage.max_batch_size]
-                rows[part] = stage.predict(images[part])
-                undecided += part[stage.undecided(rows[part])].tolist()
-            places = np.array(undecided, np.intp)
+            for start in range(0, len(indices), stage.max_batch_size):
+                batch = indices[start : start + stage.max_batch_size]
+                rows[batch] = stage.predict(images[batch])
+                undecided += batch[stage.undecided(rows[batch])].tolist()
+            indices = np.array(undecided, np.intp)
         return rows
 
 
 def load_version(path: Path, threads: int) -> tuple[Manifest, Cascade]:
-    """Verify, load and warm up a version. Takes a good part of a second.
+    """Verify, load and warm up a version. This takes most of a second.
 
     Args:
         path: Folder of the version.
-        threads: Threads of one run, but for the first stage of a cascade, which gains nothing from more than one.
+        threads: Threads of one run. The first stage of a cascade always runs with one.
 
     Raises:
-        ModelError: It names the file and the reason.
+        ModelError: The version cannot be loaded. The text names the file and the reason.
     """
     try:
         version = store.verify(path)
@@ -108,13 +115,21 @@ def load_version(path: Path, threads: int) -> tuple[Manifest, Cascade]:
 
 
 def load_cascade(graph: Graph, threads: int) -> Cascade:
-    """Compile the networks of a version. Raises ModelError."""
+    """Compile the networks of a version.
+
+    Args:
+        graph: The version's networks.
+        threads: Threads of one run. The first stage of a cascade always runs with one.
+
+    Raises:
+        ModelError: A network cannot be compiled.
+    """
     manifest = graph.manifest
     stages = []
     if manifest.cascade_threshold is not None:
-        sizes = (*range(1, OpenVinoEngine.MAX_BATCH_SIZE + 1), *LARGE_BATCH_SIZES)  # a run of each is short
-        small = OpenVinoEngine(graph, 1, sizes, output=FIRST_STAGE_OUTPUT)
-        stages.append(Stage(small.predict, max(sizes), manifest.cascade_threshold))
+        sizes = (*range(1, OpenVinoEngine.MAX_BATCH_SIZE + 1), *LARGE_BATCH_SIZES)  # preparing each is quick
+        first_stage = OpenVinoEngine(graph, 1, sizes, output=FIRST_STAGE_OUTPUT)
+        stages.append(Stage(first_stage.predict, max(sizes), manifest.cascade_threshold))
     network = OpenVinoEngine(
         graph, threads, BATCH_SIZES, output=None if manifest.tta_threshold is None else FIRST_NETWORK_OUTPUT
     )
@@ -128,29 +143,36 @@ def load_cascade(graph: Graph, threads: int) -> Cascade:
 
 
 def augmented(predict: Callable[[Images], Probabilities], images: Images) -> Probabilities:
-    """Test-time augmentation: the geometric mean of what the views of each image give, with its logits scaled.
+    """Predict with test-time augmentation: the geometric mean over the views of each image, with scaled logits.
 
     Args:
         predict: The ensemble, uint8 (VIEWS, 28, 28) to float32 (VIEWS, 10).
         images: uint8 (n, 28, 28).
 
     Returns:
-        float32 (n, 10).
+        float32 (n, 10), probabilities.
     """
     return np.stack([geometric_mean(predict(views(image))) for image in images])
 
 
 def views(image: NDArray[np.uint8]) -> Images:
-    """An image, uint8 (28, 28), as it is, turned about its middle, and moved: (VIEWS, 28, 28). 0 comes in."""
+    """Return an image with its rotations and shifts. Background, 0, comes in at the edges.
+
+    Args:
+        image: uint8 (28, 28).
+
+    Returns:
+        uint8 (VIEWS, 28, 28), the unchanged image first.
+    """
     picture = Image.fromarray(image)
-    turned = [np.asarray(picture.rotate(angle, Image.Resampling.BILINEAR)) for angle in ANGLES]
+    rotated = [np.asarray(picture.rotate(angle, Image.Resampling.BILINEAR)) for angle in ANGLES]
     padded = np.pad(image, 1)
-    moved = [padded[1 - down : 29 - down, 1 - right : 29 - right] for right, down in SHIFTS]
-    return np.stack([image, *turned, *moved])
+    shifted = [padded[1 - down : 29 - down, 1 - right : 29 - right] for right, down in SHIFTS]
+    return np.stack([image, *rotated, *shifted])
 
 
 def geometric_mean(probabilities: Probabilities) -> NDArray[np.float32]:
-    """The geometric mean over views with its logits scaled: float32 (views, 10) to (10,)."""
+    """Return the geometric mean over views, with scaled logits: float32 (views, 10) to (10,)."""
     logits = LOGIT_SCALE * np.log(np.maximum(probabilities, _MIN_PROBABILITY)).mean(axis=0)
     mean = np.exp(logits - logits.max())
     result: NDArray[np.float32] = mean / mean.sum()

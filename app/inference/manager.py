@@ -1,4 +1,4 @@
-"""The version that serves in this process, and how another one takes its place without a failed request."""
+"""Holds the version that serves in this process, and replaces it without a failed request."""
 
 import asyncio
 import logging
@@ -16,13 +16,13 @@ from app.registry.manifest import Manifest
 
 _log = logging.getLogger("digits")
 
-# To look at CURRENT and the files that it names takes a tenth of a millisecond.
+# One poll of CURRENT and the files of its version takes 0.1 ms.
 POLL_SECONDS = 0.25
 RETRY_SECONDS = 30.0
 
 
 class Observer(Protocol):
-    """Counts what happens. ``batch`` and ``load_failed`` come from other threads than the event loop's, too."""
+    """Counts events. ``batch`` and ``load_failed`` are also called from threads."""
 
     def batch(self, images: int) -> None: ...
     def serving(self, name: str, version: int) -> None: ...
@@ -32,7 +32,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A version with its running networks. A request takes one and keeps it to its end."""
+    """A version that is loaded. A request uses the same one from start to end."""
 
     manifest: Manifest
     batcher: Batcher
@@ -43,8 +43,8 @@ class LoadError:
     """Why the version that CURRENT names does not serve.
 
     Attributes:
-        version: None where CURRENT names none.
-        reason: For everybody to read; paths begin below the models' folder.
+        version: None if CURRENT names no version.
+        reason: Shown to users, so paths in it are relative to the models' folder.
     """
 
     version: int | None
@@ -53,12 +53,12 @@ class LoadError:
 
 @dataclass(frozen=True)
 class TargetVersion:
-    """What is to serve, as the disk has it. Two looks are compared to notice a change.
+    """The version that CURRENT names, and the state of its files. Polls are compared to notice a change.
 
     Attributes:
-        version: None where CURRENT names none.
-        error: What is wrong with CURRENT then.
-        files: Inode, time of change and size of each file of the version, None for one that is missing.
+        version: None if CURRENT names no version.
+        error: What is wrong with CURRENT in that case.
+        files: Inode, modification time in ns and size of each file of the version; None for a missing file.
     """
 
     version: int | None
@@ -67,10 +67,9 @@ class TargetVersion:
 
 
 class ModelManager:
-    """Holds the version that serves and follows CURRENT, as all processes do.
+    """Holds the version that serves and follows CURRENT. Each server process has one.
 
-    Nobody closes the version that served before: a request that has it may still call it, and it goes with the last
-    reference.
+    The previous version is not closed: requests may still use it, and it is garbage collected after the last one.
 
     Attributes:
         model: The version that serves. It changes on the event loop only.
@@ -78,21 +77,21 @@ class ModelManager:
     """
 
     def __init__(self, folder: Path, threads: int, observer: Observer, max_waiting: float = math.inf) -> None:
-        """Load what CURRENT names.
+        """Load the version that CURRENT names.
 
         Args:
-            folder: Of the versions and CURRENT.
+            folder: Folder with the versions and CURRENT.
             threads: Threads of one run of a network.
-            observer: Told of batches, swaps and failures.
+            observer: Counts batches, swaps and failures.
             max_waiting: Most images that wait for the network.
 
         Raises:
-            ModelError: It names the file and the reason.
+            ModelError: The version cannot be loaded. The text names the file and the reason.
         """
         self._folder, self._threads, self._observer, self._max_waiting = folder, threads, observer, max_waiting
-        self._target = self._look()
+        self._target = self._poll()
         self._retry_at = 0.0
-        self._changing = asyncio.Lock()  # one change at a time
+        self._swap_lock = asyncio.Lock()  # one swap at a time
         self.load_error: LoadError | None = None
         self.model = self._load(self._target)
         observer.serving(self.model.manifest.name, self.model.manifest.version)
@@ -103,18 +102,26 @@ class ModelManager:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 await self._follow()
-            except Exception:  # a watcher that ended unseen would leave the old version serving for ever
-                _log.exception("looking for another version failed")
+            except Exception:  # if this task ended, the process would never change its version again
+                _log.exception("polling CURRENT failed")
 
     async def activate(self, number: int) -> Manifest:
-        """Let a version serve: here at once, in the other processes as soon as they see CURRENT.
+        """Load a version, write its number to CURRENT and serve it. Other processes follow when they poll CURRENT.
+
+        If this fails, the current version goes on serving.
+
+        Args:
+            number: Number of the version.
+
+        Returns:
+            The version's manifest.
 
         Raises:
-            VersionNotFound: There is none.
-            VersionUnusable: It does not load; the version before goes on.
-            NotWritable: CURRENT cannot be replaced; the version before goes on.
+            VersionNotFound: No version has this number.
+            VersionUnusable: The version cannot be loaded.
+            NotWritable: CURRENT cannot be replaced.
         """
-        async with self._changing:
+        async with self._swap_lock:
             target, model = await asyncio.to_thread(self._prepare, number)
             try:
                 await asyncio.to_thread(store.activate, self._folder, number)
@@ -123,16 +130,16 @@ class ModelManager:
             except OSError as error:
                 reason = (error.strerror or "it failed").lower()
                 raise NotWritable(
-                    f"CURRENT cannot be replaced: {reason}; let the service write the models' folder"
+                    f"CURRENT cannot be replaced: {reason}; make the models' folder writable for the service"
                 ) from None
-            # Not a new look: somebody may have replaced CURRENT since, and the next look must notice.
+            # Not polled again here: if CURRENT was replaced since, the next poll must see a change.
             self._target = target
             self._swap(model)
         return model.manifest
 
     async def _follow(self) -> None:
-        async with self._changing:
-            target = await asyncio.to_thread(self._look)
+        async with self._swap_lock:
+            target = await asyncio.to_thread(self._poll)
             if target == self._target and (self.load_error is None or time.monotonic() < self._retry_at):
                 return
             self._target = target
@@ -141,8 +148,10 @@ class ModelManager:
                 model = await asyncio.to_thread(self._load, target)
             except ModelError as error:
                 self._fail(LoadError(target.version, self._relative(error)), error)
-            except Exception as error:  # whatever it is, what serves goes on
-                self._fail(LoadError(target.version, "it does not load; the log of the service says why"), error)
+            except Exception as error:  # the current version goes on in any case
+                self._fail(
+                    LoadError(target.version, "it cannot be loaded; the log of the service has the reason"), error
+                )
             else:
                 self._swap(model)
 
@@ -158,7 +167,7 @@ class ModelManager:
             _log.error(f"version {self.model.manifest.version} goes on serving: {error}", exc_info=traceback)
         self.load_error = load_error
 
-    def _look(self) -> TargetVersion:
+    def _poll(self) -> TargetVersion:
         try:
             number = store.current(self._folder)
         except store.VersionError as error:
@@ -167,10 +176,12 @@ class ModelManager:
 
     def _target_of(self, number: int) -> TargetVersion:
         path = self._folder / str(number)
-        return TargetVersion(number, files=tuple(_mark(path / name) for name in (store.MANIFEST, *store.ARTIFACTS)))
+        return TargetVersion(
+            number, files=tuple(_file_state(path / name) for name in (store.MANIFEST, *store.ARTIFACTS))
+        )
 
     def _prepare(self, number: int) -> tuple[TargetVersion, LoadedModel]:
-        _require(self._folder, number)
+        _require_version(self._folder, number)
         target = self._target_of(number)
         try:
             return target, self._load(target)
@@ -192,36 +203,41 @@ class ModelManager:
 
 
 def manifests(folder: Path) -> list[Manifest]:
-    """The cards of all versions on disk that can be read, lowest first."""
-    found = []
+    """Return the manifests of all versions on disk, lowest first. Damaged ones are left out."""
+    readable = []
     for number in store.numbers(folder):
         try:
-            found.append(store.read_manifest(folder / str(number)))
+            readable.append(store.read_manifest(folder / str(number)))
         except store.VersionError:
-            continue  # a damaged version is no reason to hide the others
-    return found
+            continue
+    return readable
 
 
 def manifest(folder: Path, number: int) -> Manifest:
-    """The card of one version. Raises VersionNotFound, or ModelError where it is damaged."""
-    _require(folder, number)
+    """Return the manifest of one version.
+
+    Raises:
+        VersionNotFound: No version has this number.
+        ModelError: The manifest is damaged.
+    """
+    _require_version(folder, number)
     try:
         return store.read_manifest(folder / str(number))
     except store.VersionError as error:
         raise ModelError(str(error)) from None
 
 
-def _require(folder: Path, number: int) -> None:
-    """Raises VersionNotFound where no version has this number."""
-    found = store.numbers(folder)
-    if number not in found:
-        known = ", ".join(map(str, found)) or "none"
-        raise VersionNotFound(f"there is no version {number}; there are: {known}")
+def _require_version(folder: Path, number: int) -> None:
+    """Raise VersionNotFound if no version has this number."""
+    numbers = store.numbers(folder)
+    if number not in numbers:
+        listed = ", ".join(map(str, numbers)) or "none"
+        raise VersionNotFound(f"there is no version {number}; there are: {listed}")
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
+def _file_state(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -1,4 +1,4 @@
-"""Why an answer is not accepted, and what the sender of the picture is told to do."""
+"""Decides whether an answer is accepted, and gives advice for each reason to reject it."""
 
 from enum import StrEnum
 
@@ -7,14 +7,13 @@ from numpy.typing import NDArray
 
 from app.errors import ImageError
 
-# Where the two most probable digits have this much of the probability between them, the picture shows a digit that is
-# one or the other. Where they have less, nothing was recognised: networks learn to answer what is no digit with even
-# probabilities.
+# If the two most probable digits have at least this probability together, a rejected picture shows one or the other.
+# With less, no digit was recognised: networks learn to give even probabilities for what is not a digit.
 TWO_DIGITS_PROBABILITY = 0.7
 
 
 class RejectionReason(StrEnum):
-    """Why an answer is not accepted. The first two are found on the picture, the others by the network."""
+    """Why an answer is not accepted. Preprocessing finds the first two, the network's confidence the others."""
 
     BLANK = "blank"
     SEVERAL_DIGITS = "several_digits"
@@ -31,18 +30,18 @@ ADVICE = {
 
 
 class Rejected(ImageError):
-    """An answer that is not accepted, where the caller asked for an error in its place.
+    """An answer that is not accepted, if the caller asked for an error in that case.
 
     Attributes:
-        reason: Why.
+        reason: Why the answer is not accepted.
     """
 
     def __init__(self, reason: RejectionReason, probabilities: NDArray[np.float32] | None = None) -> None:
-        """Say what to do.
+        """Choose the text.
 
         Args:
             reason: Why the answer is not accepted.
-            probabilities: float32 (10,). The text names the two digits that an unsure network hesitates between.
+            probabilities: float32 (10,). If the network is unsure, the text names the two most probable digits.
         """
         advice = ADVICE[reason]
         if reason is RejectionReason.UNSURE and probabilities is not None:
@@ -61,19 +60,19 @@ def reject(probabilities: NDArray[np.float32], threshold: float | None) -> list[
         threshold: The confidence from which on an answer is accepted. None accepts all.
 
     Returns:
-        A reason for each row, None where the answer is accepted.
+        For each row the reason, or None if the answer is accepted.
     """
     reasons: list[RejectionReason | None] = [None] * len(probabilities)
     if threshold is not None:
-        # Both as float32, as the reply has them. NaN is rejected, too.
-        for place in np.flatnonzero(~(probabilities.max(axis=1) >= threshold)):
-            row = probabilities[place]
-            hesitates = row[list(two_most_probable(row))].sum() >= TWO_DIGITS_PROBABILITY
-            reasons[place] = RejectionReason.UNSURE if hesitates else RejectionReason.NO_DIGIT
+        # Compared as float32, like the confidence in the reply. NaN is rejected, too.
+        for index in np.flatnonzero(~(probabilities.max(axis=1) >= threshold)):
+            row = probabilities[index]
+            is_unsure = row[list(two_most_probable(row))].sum() >= TWO_DIGITS_PROBABILITY
+            reasons[index] = RejectionReason.UNSURE if is_unsure else RejectionReason.NO_DIGIT
     return reasons
 
 
 def two_most_probable(probabilities: NDArray[np.float32]) -> tuple[int, int]:
-    """The two most probable digits, the most probable one first."""
+    """Return the two most probable digits, the most probable one first."""
     second, first = np.argsort(probabilities)[-2:].tolist()
     return first, second

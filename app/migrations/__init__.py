@@ -1,1 +1,1 @@
-"""The steps by which the database's schema came to be, each run once, by Alembic."""
+"""The migrations of the database's schema, which Alembic runs once each."""

@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations, on the connection and inside the transaction that it is given."""
+"""Alembic's entry point: runs the migrations on the given connection, in its transaction."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""Versions on disk and their manifests. Standard library only: the service and training share it."""
+"""The versions on disk and their manifests. Standard library only, since the service and training share it."""

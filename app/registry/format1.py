@@ -1,8 +1,8 @@
-"""Manifests of format 1, which had other names for some fields. They keep loading."""
+"""Translates manifests of format 1, which had other names for some fields, so that they keep loading."""
 
 from typing import Any
 
-# By format 1's name, of the manifest, of a recipe, of its optimiser and of its layers.
+# New names by those of format 1: of the manifest, of a recipe, of its optimiser and of its layers.
 MANIFEST_FIELDS = {"second_look": "tta_threshold", "sure": "cascade_threshold"}
 RECIPE_FIELDS = MANIFEST_FIELDS | {
     "scout": "first_stage",
@@ -20,13 +20,13 @@ LAYER_FIELDS = {
 }
 INITIALIZERS = {"glorot": "glorot_uniform"}
 
-# Of a version's files and of its graph's outputs.
+# Names of format 1 for a file of the version, and for an output of its graph.
 FIRST_STAGE = "scout.keras"
 OUTPUTS = {"first_stage": "scout"}
 
 
 def translate(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a manifest of format 1 under today's names."""
+    """Return the values of a manifest of format 1 under their new names."""
     values = _renamed(values, MANIFEST_FIELDS)
     if isinstance(values.get("recipe"), dict):
         values["recipe"] = _recipe(values["recipe"])
@@ -41,7 +41,7 @@ def _recipe(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(values.get("optimiser"), dict):
         optimiser = _renamed(values["optimiser"], OPTIMISER_FIELDS)
         share, rate = optimiser.pop("floor", 0), optimiser.get("learning_rate")
-        if isinstance(share, int | float) and isinstance(rate, int | float):  # it was a share of the learning rate
+        if isinstance(share, int | float) and isinstance(rate, int | float):  # in format 1 a share of the learning rate
             optimiser["min_learning_rate"] = share * rate
         values["optimiser"] = optimiser
     return values

@@ -1,4 +1,4 @@
-"""The manifest of a version, ``card.json``: what it is made of, what it scored, and the digests of its files."""
+"""The manifest of a version, ``card.json``: how it was made, its metrics, and the digests of its files."""
 
 import dataclasses
 import json
@@ -11,19 +11,26 @@ FORMAT = 2
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be read; the text says what is wrong with it."""
+    """A manifest that cannot be read. The text names the reason."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a version scored on images that it never learned from, measured through the serving engine.
+    """The metrics of a version on images that it never learned from, measured with the serving engine.
 
-    images, correct: counts. nll: mean negative logarithm of the probability given to the true label. brier: mean
-    squared distance of the ten probabilities to the true ones, 0 to 2. ece: expected calibration error, over
-    ``reliability``. accepted: share of the images that were not rejected (coverage). precision, recall: by digit; null
-    where there is nothing to divide by. confusion: counts, a row for each true digit and a column for each answer.
-    reliability: for each tenth of the range of confidence, from 0 on, the number of images, their mean confidence and
-    their accuracy; null where there are none.
+    Attributes:
+        images: Number of images.
+        correct: Number of correct answers.
+        accuracy: Share of correct answers.
+        nll: Mean negative log-likelihood of the true label.
+        brier: Brier score: mean squared distance of the ten probabilities to the true ones, 0 to 2.
+        ece: Expected calibration error, over the bins of ``reliability``.
+        accepted: Coverage: share of the images whose answer was accepted.
+        precision: For each digit; None where it is undefined.
+        recall: For each digit; None where it is undefined.
+        confusion: Counts, with a row for each true digit and a column for each answer.
+        reliability: For each of ten bins of confidence, lowest first: number of images, mean confidence and accuracy.
+            The last two are None in an empty bin.
     """
 
     images: int
@@ -41,17 +48,32 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One version of the model.
+    """The manifest of one version.
 
-    version: 0 while unpublished. created: UTC, ISO 8601. recipe: all settings, None for a network made
-    elsewhere. data: SHA-256 of each split that was learned from or measured on; ``validation`` only while neither this
-    version nor one that it comes from has learned it. metrics: by split, ``test``, ``validation`` or ``feedback``.
-    parent: the version that training started from. job: the retraining job that made it. verdict: of the gate, where
-    one decided. files: SHA-256 of each artifact. temperature: by which the network's scores were divided; part of the
-    network. threshold: answers with less confidence are rejected; None rejects none for that.
-    tta_threshold: where one network of the ensemble is less confident, the whole ensemble is asked, with test-time
-    augmentation; None asks the ensemble for every image. cascade_threshold: the confidence of the cascade's first stage
-    from which on its answer stands; None where there is no cascade.
+    Attributes:
+        created: UTC, ISO 8601.
+        parameters: Number of parameters of the network.
+        files: SHA-256 of each artifact, by file name.
+        libraries: Versions of the libraries that it was trained with, by name.
+        name: Name of the model.
+        version: Number of the version; 0 until it is published.
+        recipe: All settings of the training; None for an imported Keras model.
+        seed: Seed of the training.
+        precision: Number format of the exported network.
+        epochs: Number of epochs of the training.
+        training_seconds: Duration of the training.
+        data: SHA-256 of each split that it learned from or was measured on. ``validation`` is missing if this version
+            or one of its parents has learned that split.
+        metrics: By split: ``test``, ``validation`` or ``feedback``.
+        parent: Version that fine-tuning started from.
+        job: Retraining job that made it.
+        verdict: Verdict of the gate, if one was needed.
+        temperature: Temperature that divides the network's logits. It is part of the network.
+        threshold: Answers with less confidence are rejected. None rejects none for that reason.
+        tta_threshold: If the ensemble's first network is less confident, the whole ensemble answers with test-time
+            augmentation. None has the ensemble answer for every image.
+        cascade_threshold: Confidence from which on the answer of the cascade's first stage is final. None if there is
+            no cascade.
     """
 
     created: str
@@ -76,28 +98,37 @@ class Manifest:
     cascade_threshold: float | None = None
 
     def has_learned(self, validation: str) -> bool:
-        """Whether it, or a version that it comes from, may have learned the validation images of this digest."""
+        """Return whether this version or one of its parents may have learned the validation images.
+
+        Args:
+            validation: SHA-256 of the validation split.
+        """
         return self.data.get("validation") != validation
 
     def to_json(self) -> str:
+        """Return the text of ``card.json``."""
         return json.dumps({"format": FORMAT} | dataclasses.asdict(self), indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str | bytes) -> "Manifest":
-        """Raises ManifestError when the text is not a manifest of this format, or of format 1."""
+        """Parse the text of ``card.json``.
+
+        Raises:
+            ManifestError: It is not a manifest of this format or of format 1.
+        """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ManifestError(f"it is not JSON ({error})") from None
         if not isinstance(values, dict):
             raise ManifestError("it is not a JSON object")
-        found = values.pop("format", None)
-        if found == 1:
+        number = values.pop("format", None)
+        if number == 1:
             values = format1.translate(values)
-        elif found != FORMAT:
+        elif number != FORMAT:
             raise ManifestError(f"its format is not {FORMAT}")
         try:
-            values["metrics"] = {split: Metrics(**found) for split, found in values.get("metrics", {}).items()}
+            values["metrics"] = {split: Metrics(**metrics) for split, metrics in values.get("metrics", {}).items()}
             manifest = Manifest(**values)
         except (TypeError, AttributeError) as error:
             raise ManifestError(f"its fields are not those of a manifest ({error})") from None
@@ -105,15 +136,15 @@ class Manifest:
         return manifest
 
     def _check(self) -> None:
-        """Raises ManifestError at the first field that is of the wrong type."""
-        whole = (int, type(None))
+        """Raise ManifestError for the first field of the wrong type."""
+        int_or_none = (int, type(None))
         expected: dict[str, tuple[Any, Any]] = {
             "name": (self.name, str),
             "created": (self.created, str),
             "version": (self.version, int),
             "parameters": (self.parameters, int),
-            "parent": (self.parent, whole),
-            "job": (self.job, whole),
+            "parent": (self.parent, int_or_none),
+            "job": (self.job, int_or_none),
             "files": (self.files, dict),
             "recipe": (self.recipe, (dict, type(None))),
             "temperature": (self.temperature, (int, float, type(None))),
@@ -122,8 +153,8 @@ class Manifest:
             "cascade_threshold": (self.cascade_threshold, (int, float, type(None))),
         }
         expected |= {
-            f"files of {name}": (found, str)
-            for name, found in (self.files.items() if isinstance(self.files, dict) else ())
+            f"files of {name}": (digest, str)
+            for name, digest in (self.files.items() if isinstance(self.files, dict) else ())
         }
         if isinstance(self.recipe, dict):
             expected["recipe's name"] = (self.recipe.get("name"), str)

@@ -1,1 +1,1 @@
-"""Retraining in the background: jobs, the process that works them off, the gate, and people's corrections."""
+"""Retraining in the background: jobs, the worker that runs them, the gate, and feedback."""

@@ -1,4 +1,4 @@
-"""People's corrections: an image, what the model said of it, and what it is."""
+"""Feedback: images with the model's answer and the true digit, in the database and as an archive."""
 
 import hashlib
 import io
@@ -18,20 +18,27 @@ from app import tables
 from app.database import Database
 from app.errors import FeedbackNotFound
 
-# One image in so many is kept back from training, to measure on.
+# One image in this many is held out of training, to measure on.
 HELD_OUT_EVERY = 5
 
 SIDE = 28
-_PAGE_SIZE = 200  # images that an archive reads from the database at a time, without what was sent
+_PAGE_SIZE = 200  # corrections that an archive reads from the database at a time, without the files that were sent
 
 feedback, labels = tables.feedback, tables.labels
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with what the model made of it. seen: uint8 (28, 28), as the network read it.
+    """A picture and the model's answer.
 
-    sent: as it came; None where it was not read again, since a page of them may have gigabytes.
+    Attributes:
+        seen: The preprocessed image, uint8 (28, 28).
+        sent: The bytes that the client sent. None if they were not read from the database, since a page of corrections
+            may have gigabytes.
+        sent_type: Media type of ``sent``, or ``pixels``.
+        prediction: The digit that the model answered.
+        probabilities: Its ten probabilities.
+        version: The version that answered.
     """
 
     seen: NDArray[np.uint8]
@@ -44,9 +51,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Correction:
-    """One image that is kept. history: its labels in the order in which they were given, with their times.
+    """An image in the database with its true digit.
 
-    held_back: measured on, never learned from. prediction, version: of the first time that it was sent.
+    Attributes:
+        id: Number of the correction.
+        label: The newest label.
+        held_back: Whether it is held out: measured on, never learned from.
+        example: The picture and the model's answer when it was first sent.
+        created: When it was first sent, in seconds since 1970, UTC.
+        history: All its labels with their times, oldest first.
     """
 
     id: int
@@ -60,22 +73,31 @@ class Correction:
 class Feedback:
     """The corrections in a database."""
 
-    def __init__(self, base: Database) -> None:
-        self._base = base
+    def __init__(self, database: Database) -> None:
+        """Use a database."""
+        self._database = database
 
     def keep(self, example: Example, label: int) -> tuple[Correction, bool]:
-        """Keep an image with its label. The same image again is the same row; another label goes into its history.
+        """Store an image with its label. An image that is stored already gets the new label.
 
-        Returns the row, and whether it is new. Raises DatabaseUnavailable; then nothing was kept.
+        Args:
+            example: The picture and the model's answer.
+            label: The true digit.
+
+        Returns:
+            The correction, and whether it is new.
+
+        Raises:
+            DatabaseUnavailable: Nothing was stored.
         """
         pixels = example.seen.tobytes()
         digest = hashlib.sha256(pixels).hexdigest()
-        with self._base.writing() as connection:
-            now = self._base.now(connection)
-            found = connection.execute(_without_sent().where(feedback.c.digest == digest)).one_or_none()
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            row = connection.execute(_without_sent().where(feedback.c.digest == digest)).one_or_none()
             number = (
-                found.id
-                if found is not None
+                row.id
+                if row is not None
                 else connection.execute(
                     sa.insert(feedback)
                     .values(
@@ -93,95 +115,111 @@ class Feedback:
                     .returning(feedback.c.id)
                 ).scalar_one()
             )
-            if found is None or found.label != label:
+            if row is None or row.label != label:
                 connection.execute(sa.insert(labels).values(feedback=number, label=label, created=now))
                 connection.execute(sa.update(feedback).where(feedback.c.id == number).values(label=label))
-            (kept,) = _with_history(
+            (correction,) = _with_history(
                 connection, connection.execute(_without_sent().where(feedback.c.id == number)).all()
             )
-            return kept, found is None
+            return correction, row is None
 
     def page(self, limit: int, after: int) -> list[Correction]:
-        """At most ``limit`` corrections with higher numbers than ``after``, lowest first."""
-        return self._found(_without_sent().where(feedback.c.id > after).order_by(feedback.c.id).limit(limit))
+        """Return at most ``limit`` corrections with higher numbers than ``after``, lowest first."""
+        return self._corrections(_without_sent().where(feedback.c.id > after).order_by(feedback.c.id).limit(limit))
 
     def newest(self, limit: int, before: int) -> list[Correction]:
-        """At most ``limit`` corrections with lower numbers than ``before``, highest first."""
-        return self._found(_without_sent().where(feedback.c.id < before).order_by(feedback.c.id.desc()).limit(limit))
+        """Return at most ``limit`` corrections with lower numbers than ``before``, highest first."""
+        query = _without_sent().where(feedback.c.id < before).order_by(feedback.c.id.desc()).limit(limit)
+        return self._corrections(query)
 
-    def _found(self, query: sa.Select[Any]) -> list[Correction]:
-        with self._base.reading() as connection:
+    def _corrections(self, query: sa.Select[Any]) -> list[Correction]:
+        with self._database.reading() as connection:
             return _with_history(connection, connection.execute(query).all())
 
     def count(self) -> int:
-        """How many corrections there are. Raises DatabaseUnavailable."""
-        with self._base.reading() as connection:
+        """Return the number of corrections."""
+        with self._database.reading() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(feedback)).scalar_one())
 
     def remove(self, number: int) -> None:
-        """Forget a correction, its picture and its labels. A training that runs has its own copy.
+        """Delete a correction with its pictures and labels. A running training has its own copy.
 
         Raises:
-            FeedbackNotFound: There is none with this number.
-            DatabaseUnavailable: Nothing was removed.
+            FeedbackNotFound: No correction has this number.
+            DatabaseUnavailable: The database does not answer.
         """
-        with self._base.writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(sa.delete(labels).where(labels.c.feedback == number))
             if not connection.execute(sa.delete(feedback).where(feedback.c.id == number)).rowcount:
                 raise FeedbackNotFound(f"there is no correction {number}; GET /feedback lists them")
 
     def sent(self, number: int) -> bytes:
-        """What was sent, for one correction. Raises DatabaseUnavailable."""
-        with self._base.reading() as connection:
+        """Return the bytes that were sent for a correction."""
+        with self._database.reading() as connection:
             query = sa.select(feedback.c.sent).where(feedback.c.id == number)
             return bytes(connection.execute(query).scalar_one())
 
     def any(self) -> bool:
-        """Whether there is anything to learn from."""
-        with self._base.reading() as connection:
+        """Return whether there is any correction to learn from."""
+        with self._database.reading() as connection:
             return (
                 connection.execute(sa.select(feedback.c.id).where(~feedback.c.held_back).limit(1)).first() is not None
             )
 
-    def _all(self) -> Iterator[Correction]:
+    def _all_corrections(self) -> Iterator[Correction]:
         last = 0
         while page := self.page(_PAGE_SIZE, last):
             yield from page
             last = page[-1].id
 
     def write_archive(self, file: BinaryIO, *, sent: bool = True) -> int:
-        """Write all corrections as a ZIP file and return their number. Raises DatabaseUnavailable, OSError.
+        """Write all corrections as a ZIP file, which ``python -m training`` reads.
 
-        ``feedback.jsonl`` has one JSON object an image, which names its two files: ``seen/<id>.png``, what the
-        model saw, and ``sent/<id>``, the bytes that came, which may be left out. ``training`` reads it.
+        ``feedback.jsonl`` has a JSON object for each correction, which names its two files: ``seen/<id>.png``, the
+        preprocessed image, and ``sent/<id>``, the bytes that were sent.
+
+        Args:
+            file: The file to write to.
+            sent: Whether to include the bytes that were sent.
+
+        Returns:
+            The number of corrections.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+            OSError: The file cannot be written.
         """
-        *_, count = self._written(file, sent=sent)
+        *_, count = self._write(file, sent=sent)
         return count
 
     def archive(self) -> Iterator[bytes]:
-        """The same archive in pieces, each of a few pictures, without a copy on the disk."""
-        pieces = _Pieces()
-        for _ in self._written(pieces, sent=True):
-            yield pieces.take()
-        yield pieces.take()
+        """Yield the archive in pieces, each with one correction, without a copy on the disk."""
+        buffer = _PieceBuffer()
+        for _ in self._write(buffer, sent=True):
+            yield buffer.take()
+        yield buffer.take()
 
-    def _written(self, file: BinaryIO, *, sent: bool) -> Iterator[int]:
-        """The number of corrections written so far."""
+    def _write(self, file: BinaryIO, *, sent: bool) -> Iterator[int]:
+        """Write the archive, and yield the number of corrections so far after each."""
         lines: list[str] = []
-        with zipfile.ZipFile(file, "w") as archive:  # stored: pictures are compressed already
-            for kept in self._all():
-                names = {"seen": f"seen/{kept.id}.png"}
-                archive.writestr(names["seen"], png(kept.example.seen))
+        with zipfile.ZipFile(file, "w") as archive:  # uncompressed, since pictures are compressed already
+            for correction in self._all_corrections():
+                names = {"seen": f"seen/{correction.id}.png"}
+                archive.writestr(names["seen"], png(correction.example.seen))
                 if sent:
-                    names["sent"] = f"sent/{kept.id}"
-                    archive.writestr(names["sent"], self.sent(kept.id))
-                lines.append(json.dumps(describe(kept) | names))
+                    names["sent"] = f"sent/{correction.id}"
+                    archive.writestr(names["sent"], self.sent(correction.id))
+                lines.append(json.dumps(describe(correction) | names))
                 yield len(lines)
             archive.writestr("feedback.jsonl", "".join(f"{line}\n" for line in lines))
         yield len(lines)
 
     def save_archive(self, path: Path) -> int:
-        """What training needs of it, to a file, which appears whole or not at all."""
+        """Write the archive without the bytes that were sent to a file, which is complete when it appears.
+
+        Returns:
+            The number of corrections.
+        """
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             count = self.write_archive(file, sent=False)
@@ -189,8 +227,8 @@ class Feedback:
         return count
 
 
-class _Pieces(io.RawIOBase, BinaryIO):
-    """A file that cannot be sought, and gives away what was written."""
+class _PieceBuffer(io.RawIOBase, BinaryIO):
+    """A file in memory that cannot be sought, and returns what was written in pieces."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,28 +242,28 @@ class _Pieces(io.RawIOBase, BinaryIO):
         return len(content)
 
     def take(self) -> bytes:
-        """What was written since the last time."""
+        """Return what was written since the last call."""
         taken, self._written = bytes(self._written), bytearray()
         return taken
 
 
-def describe(kept: Correction) -> dict[str, Any]:
-    """All of a correction but its pictures, as plain JSON values."""
+def describe(correction: Correction) -> dict[str, Any]:
+    """Return a correction without its pictures, as JSON values."""
     return {
-        "id": kept.id,
-        "label": kept.label,
-        "labels": [{"label": label, "created": created} for label, created in kept.history],
-        "held_back": kept.held_back,
-        "prediction": kept.example.prediction,
-        "probabilities": kept.example.probabilities,
-        "version": kept.example.version,
-        "sent_type": kept.example.sent_type,
-        "created": kept.created,
+        "id": correction.id,
+        "label": correction.label,
+        "labels": [{"label": label, "created": created} for label, created in correction.history],
+        "held_back": correction.held_back,
+        "prediction": correction.example.prediction,
+        "probabilities": correction.example.probabilities,
+        "version": correction.example.version,
+        "sent_type": correction.example.sent_type,
+        "created": correction.created,
     }
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """A grey image as a PNG file."""
+    """Encode a grey image as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()

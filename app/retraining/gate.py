@@ -1,23 +1,31 @@
-"""Whether a candidate may take the place of the version that serves. Pure."""
+"""The gate: decides whether a candidate may replace the version that serves. Pure functions."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# A candidate is worse when chance alone would make as bad a showing less often than this.
+# Significance level: a candidate is worse if an equally good one would do as badly with a lower probability than this.
 SIGNIFICANCE = 0.05
 
-# Share of the images that a candidate may lose where it and the current version have both learned them, the candidate
-# longer ago: those that were known by heart. Fine-tuning version 1 with no corrections at all lost 6 of 10,000.
+# Share of the images that a candidate may get wrong in addition if the current version has learned them: it has
+# memorised some that the candidate forgets. Fine-tuning version 1 without corrections lost 6 of 10,000.
 MEMORISED_SHARE = 0.001
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Candidate and current version on the same held-back images, measured through the service.
+    """A paired comparison of the candidate and the current version on the same images, with the serving engine.
 
-    candidate, current: images read right. only_candidate, only_current: right by that one alone.
-    learned_by_*: that one has learned these very images.
+    Attributes:
+        images: Number of images.
+        candidate: Images that the candidate gets correct.
+        current: Images that the current version gets correct.
+        only_candidate: Images that only the candidate gets correct.
+        only_current: Images that only the current version gets correct.
+        candidate_nll: The candidate's mean negative log-likelihood.
+        current_nll: The current version's mean negative log-likelihood.
+        learned_by_candidate: Whether the candidate has learned these images.
+        learned_by_current: Whether the current version has learned these images.
     """
 
     images: int
@@ -31,14 +39,24 @@ class Paired:
     learned_by_current: bool = False
 
     @property
-    def better(self) -> bool:
-        """More right; among equals, surer of what is right."""
+    def is_better(self) -> bool:
+        """Whether the candidate gets more images correct, or as many with a lower negative log-likelihood."""
         return (self.candidate, -self.candidate_nll) > (self.current, -self.current_nll)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """publish: what is done. passed: what the figures say; the two differ only where it was forced."""
+    """The decision on a candidate.
+
+    Attributes:
+        publish: Whether the candidate is published.
+        passed: Whether its figures are good enough. ``publish`` differs only if it was forced.
+        forced: Whether it is published although it did not pass.
+        reason: The figures in words.
+        chance: p-value of the test that the candidate is worse on MNIST.
+        mnist: The comparison on MNIST.
+        feedback: The comparison on held-out feedback, or None if there is none.
+    """
 
     publish: bool
     passed: bool
@@ -49,65 +67,70 @@ class Verdict:
     feedback: Paired | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the verdict as JSON values."""
         return asdict(self)
 
 
 def judge(
-    mnist: Paired, feedback: Paired | None, known: tuple[int, int] | None = None, *, force: bool = False
+    mnist: Paired, feedback: Paired | None, reported: tuple[int, int] | None = None, *, force: bool = False
 ) -> Verdict:
-    """The verdict on a candidate: not significantly worse on MNIST, and better on feedback or, without any, on MNIST.
+    """Decide on a candidate. It must be not significantly worse on MNIST, and better on feedback, or else on MNIST.
 
-    known: images read right of how many, which the current version had never learned, from its manifest. They take the
-    place of its own result where it has learned the MNIST images here and the candidate has not: on images that one
-    side knows by heart the two cannot be compared.
+    Args:
+        mnist: The comparison on held-out MNIST images.
+        feedback: The comparison on held-out feedback, if there is any.
+        reported: Correct answers and number of images in the current version's manifest, on images that it never
+            learned. They are used if it has learned the MNIST images here and the candidate has not, since a version
+            does better on images that it has learned.
+        force: Publish the candidate in any case.
     """
-    reasons = []
-    unfair = mnist.learned_by_current and not mnist.learned_by_candidate
-    if unfair and known is not None:
-        chance = _chance_of_two(mnist.candidate, mnist.images, *known)
-        better = mnist.candidate / mnist.images > known[0] / known[1]
-        beside = f"{known[0]:,} of {known[1]:,} in the serving version's card, which has learned the images used here"
+    failures = []
+    if mnist.learned_by_current and not mnist.learned_by_candidate and reported is not None:
+        chance = _two_proportion_p_value(mnist.candidate, mnist.images, *reported)
+        is_better = mnist.candidate / mnist.images > reported[0] / reported[1]
+        baseline = f"{reported[0]:,} of {reported[1]:,} in its manifest, as it has learned the images used here"
     else:
-        forgiven = round(MEMORISED_SHARE * mnist.images) if mnist.learned_by_current else 0
-        chance = _chance_of_pairs(mnist.only_candidate, max(0, mnist.only_current - forgiven))
-        better = mnist.better
-        beside = f"{mnist.current:,}"
-    on_mnist = f"on MNIST {mnist.candidate:,} of {mnist.images:,} right beside {beside}"
-    not_worse = chance >= SIGNIFICANCE
-    if not not_worse:
-        reasons.append(f"significantly worse {on_mnist} (chance {chance:.2g})")
+        memorised = round(MEMORISED_SHARE * mnist.images) if mnist.learned_by_current else 0
+        chance = _sign_test_p_value(mnist.only_candidate, max(0, mnist.only_current - memorised))
+        is_better = mnist.is_better
+        baseline = f"{mnist.current:,}"
+    on_mnist = f"on MNIST ({mnist.candidate:,} of {mnist.images:,} correct; current version: {baseline})"
+    is_worse = chance < SIGNIFICANCE
+    if is_worse:
+        failures.append(f"significantly worse {on_mnist}, p = {chance:.2g}")
     if feedback is not None and feedback.images:
-        on_feedback = f"on feedback {feedback.candidate:,} of {feedback.images:,} right beside {feedback.current:,}"
-        better = feedback.better
-        if not better:
-            reasons.append(f"not better {on_feedback}")
-        good = f"better {on_feedback}, not significantly worse {on_mnist}"
+        figures = f"{feedback.candidate:,} of {feedback.images:,} correct; current version: {feedback.current:,}"
+        on_feedback = f"on feedback ({figures})"
+        is_better = feedback.is_better
+        if not is_better:
+            failures.append(f"not better {on_feedback}")
+        success = f"better {on_feedback}, not significantly worse {on_mnist}"
     else:
         feedback = None
-        if not_worse and not better:
-            reasons.append(f"not better {on_mnist}")
-        good = f"better {on_mnist}"
-    passed = not_worse and better
-    reason = good if passed else "; ".join(reasons)
+        if not is_worse and not is_better:
+            failures.append(f"not better {on_mnist}")
+        success = f"better {on_mnist}"
+    passed = is_better and not is_worse
+    reason = success if passed else "; ".join(failures)
     return Verdict(passed or force, passed, force and not passed, reason, chance, mnist, feedback)
 
 
-def _chance_of_pairs(only_candidate: int, only_current: int) -> float:
-    """Probability that so few of the images which just one side reads fall to the candidate, were both equally good.
+def _sign_test_p_value(only_candidate: int, only_current: int) -> float:
+    """Return the p-value of the exact one-sided sign test on discordant pairs.
 
-    The exact one-sided sign test on discordant pairs (McNemar 1947, with the binomial in place of chi-squared).
+    It is the probability that an equally good candidate gets so few of the images that only one side gets correct
+    (McNemar 1947, with the binomial distribution in place of chi-squared).
     """
     discordant = only_candidate + only_current
     ways = sum(math.comb(discordant, count) for count in range(only_candidate + 1))
     return float(ways / 2**discordant)
 
 
-def _chance_of_two(right: int, images: int, known_right: int, known_images: int) -> float:
-    """The same for two independent samples: the one-sided z-test on two proportions, with pooled variance."""
-    pooled = (right + known_right) / (images + known_images)
-    spread = math.sqrt(pooled * (1 - pooled) * (1 / images + 1 / known_images))
-    if not spread:
+def _two_proportion_p_value(correct: int, images: int, reported_correct: int, reported_images: int) -> float:
+    """Return the p-value of the one-sided z-test on two independent proportions, with pooled variance."""
+    pooled = (correct + reported_correct) / (images + reported_images)
+    deviation = math.sqrt(pooled * (1 - pooled) * (1 / images + 1 / reported_images))
+    if not deviation:
         return 1.0
-    z = (right / images - known_right / known_images) / spread
+    z = (correct / images - reported_correct / reported_images) / deviation
     return 0.5 * math.erfc(-z / math.sqrt(2))

@@ -1,11 +1,11 @@
-"""Whether this machine can train."""
+"""Checks whether this machine can train."""
 
 import importlib.util
 import os
 
 from app.settings import Settings
 
-# What training imports that a serving installation lacks.
+# Libraries that training imports and that an installation without the training extra lacks.
 LIBRARIES = ("tensorflow", "keras", "matplotlib", "sklearn", "httpx")
 
 FILES = (
@@ -17,13 +17,13 @@ FILES = (
 
 
 def problem(settings: Settings) -> str | None:
-    """Why it cannot, and what to set or install; None when it can."""
+    """Return why this machine cannot train, and what to set or install; None if it can."""
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
-        return f"{', '.join(missing)} is not installed here; pip install 'digits[train]' brings all that training needs"
+        return f"training needs {', '.join(missing)}; run: pip install 'digits[train]'"
     if settings.data is None:
         return "there is no training data: set DIGITS_DATA to a folder with the four MNIST files"
     for name in FILES:
-        if not os.access(settings.data / name, os.R_OK):  # False, too, for a folder that may not be looked into
-            return f"there is no {name} to read in the folder that DIGITS_DATA names; put the four MNIST files there"
+        if not os.access(settings.data / name, os.R_OK):  # also False if the folder is not accessible
+            return f"{name} cannot be read in the folder DIGITS_DATA; put the four MNIST files there"
     return None

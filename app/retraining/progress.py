@@ -1,4 +1,4 @@
-"""How far a training is: the lines that ``python -m training fit --progress json`` writes and the worker reads."""
+"""The progress of a training, in lines that ``python -m training fit --progress json`` writes and the worker reads."""
 
 import dataclasses
 import json
@@ -11,7 +11,19 @@ BAR_WIDTH = 16
 
 @dataclass(frozen=True)
 class Progress:
-    """One step of a training: ``epoch`` and ``batch`` count from 1; seconds_left covers all epochs."""
+    """The progress of a training after a batch.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        epochs: Number of all epochs.
+        batch: Number of the batch in the epoch, from 1.
+        batches: Number of batches in an epoch.
+        loss: Mean training loss of the epoch so far.
+        accuracy: Training accuracy of the epoch so far.
+        seconds_left: Estimated time until the end of the last epoch.
+        val_loss: Validation loss, at the end of an epoch.
+        val_accuracy: Validation accuracy, at the end of an epoch.
+    """
 
     epoch: int
     epochs: int
@@ -25,22 +37,27 @@ class Progress:
 
     @property
     def epoch_ended(self) -> bool:
+        """Whether this was the last batch of its epoch."""
         return self.batch == self.batches
 
     def to_json(self) -> str:
-        """One line of JSON. A loss that is no number any more is null there."""
+        """Return one line of JSON. A loss that is not finite is null."""
         values = dataclasses.asdict(self)
         return json.dumps({name: value if _finite(value) else None for name, value in values.items()})
 
     @staticmethod
     def from_json(line: str | bytes) -> "Progress":
-        """The progress that ``to_json`` wrote. Raises ValueError on anything else."""
+        """Parse a line that ``to_json`` wrote.
+
+        Raises:
+            ValueError: It is any other line.
+        """
         try:
             values = json.loads(line)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         if not isinstance(values, dict) or set(values) != {field.name for field in dataclasses.fields(Progress)}:
-            raise ValueError("its fields are not those of a progress")
+            raise ValueError("its fields are not those of Progress")
         for name in ("loss", "accuracy", "seconds_left"):
             values[name] = _number(math.nan if values[name] is None else values[name], name)
         for name in ("val_loss", "val_accuracy"):

@@ -1,7 +1,7 @@
-"""The process that works the jobs off: ``python -m app.retraining.worker``.
+"""The worker, a process that runs retraining jobs: ``digits worker``, or ``python -m app.retraining.worker``.
 
-It trains in processes of its own, at low priority, and is killed or restarted at no loss: the job is in the
-database, the training in its checkpoints, and a version appears whole or not at all.
+It starts each training as a process at low priority. It may be killed at any time without loss: jobs are in the
+database, trainings have checkpoints, and a version is complete when it appears.
 """
 
 import contextlib
@@ -34,60 +34,61 @@ from app.retraining.feedback import Feedback
 from app.retraining.gate import Paired, Verdict, judge
 from app.retraining.jobs import Jobs, JobStatus, Lease, LeaseLost
 from app.retraining.progress import Progress
-from app.settings import Settings, faults
+from app.settings import Settings, validation_message
 
-HEARTBEAT_SECONDS = 0.5  # between signs of life, each of which also hears whether the job is called off
-IDLE_SECONDS = 0.5  # between looks at an empty queue
+HEARTBEAT_SECONDS = 0.5  # interval of heartbeats, which also tell whether the job is to be cancelled
+IDLE_SECONDS = 0.5  # interval of polls while the queue is empty
 ANNOUNCE_SECONDS = 5.0
-TERMINATE_SECONDS = 0.5  # that a training has to end by itself
-MIN_FREE_BYTES = 2**20  # bytes; a disk with less is full
-MEASURING_STEP = 10**6  # the step after the last epoch, however many there are
+TERMINATE_SECONDS = 0.5  # time that a training has to end after SIGTERM
+MIN_FREE_BYTES = 2**20  # a disk with less free space counts as full
+MEASURING_STEP = 10**6  # number of the step after the last epoch, higher than any number of epochs
 
 _log = logging.getLogger("digits.worker")
 
 
 class Refused(Exception):
-    """Training says that it cannot do this; doing it again would not help. The text is its own."""
+    """Training cannot do this job, and another attempt would not help. The text is training's."""
 
 
 class Interrupted(Exception):
-    """A training ended in a way that says nothing of the job, such as a signal."""
+    """A training ended for a reason that is not the job's, such as a signal."""
 
 
 class Cancelled(Exception):
-    """The job was called off."""
+    """The job is to be cancelled."""
 
 
 class Stopped(Exception):
-    """The worker was told to stop."""
+    """The worker is stopping."""
 
 
 class Worker:
-    """Takes one job after the other."""
+    """Runs one job after the other."""
 
-    def __init__(self, settings: Settings, base: Database) -> None:
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Use the settings and a database."""
         self._settings = settings
-        self._jobs = Jobs(base, settings.lease)
-        self._feedback = Feedback(base)
+        self._jobs = Jobs(database, settings.lease)
+        self._feedback = Feedback(database)
         self._runs = settings.state / "runs"
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._stopping = threading.Event()
-        self._announced = -ANNOUNCE_SECONDS
+        self._announced_at = -ANNOUNCE_SECONDS
         self._recipes: list[str] = []
 
     def stop(self) -> None:
-        """Let go of the job in hand and return from ``run``."""
+        """Put the job back in the queue, if any, and return from ``run``."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Work until stopped. A database that is away is waited for."""
+        """Run jobs until ``stop`` is called. During an outage of the database, wait."""
         problem = prerequisites.problem(self._settings)
         self._recipes = _recipes()
         store.tidy(self._settings.models)
-        self._keep_trying(self._sweep)
+        self._retry(self._remove_old_folders)
         while not self._stopping.is_set():
             try:
-                if time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
+                if time.monotonic() - self._announced_at >= ANNOUNCE_SECONDS:
                     problem = prerequisites.problem(self._settings)
                     self._announce(problem)
                 lease = None if problem else self._jobs.claim()
@@ -100,75 +101,79 @@ class Worker:
 
     def _announce(self, problem: str | None) -> None:
         self._jobs.announce(self._name, problem, self._recipes)
-        self._announced = time.monotonic()
+        self._announced_at = time.monotonic()
 
     def _work(self, lease: Lease) -> None:
-        """One job from beginning, or where it was left, to its end."""
+        """Run one job from its start, or from where the last attempt left it, to its end."""
         number = lease.job.id
         _log.info("job taken", extra={"job": number, "attempt": lease.job.attempts})
-        ending: Callable[[], None] | None = None
+        record_result: Callable[[], None] | None = None
         try:
-            ending = self._result(lease)
+            record_result = self._train_and_publish(lease)
         except Stopped:
-            ending = lambda: self._jobs.release(lease)  # noqa: E731
+            record_result = lambda: self._jobs.release(lease)  # noqa: E731
         except Cancelled:
-            ending = lambda: self._jobs.finish(lease, JobStatus.CANCELLED)  # noqa: E731
+            record_result = lambda: self._jobs.finish(lease, JobStatus.CANCELLED)  # noqa: E731
         except (Refused, store.VersionError, OSError) as error:
-            reason = self._told(error)
+            reason = self._error_text(error)
             _log.warning("job failed", extra={"job": number, "error": str(error)})
-            # Before it is written down: where the disk is full, this makes room for that.
+            # Before the result is recorded: if the disk is full, this makes room for it.
             shutil.rmtree(self._folder(number), ignore_errors=True)
-            ending = lambda: self._jobs.finish(lease, JobStatus.FAILED, reason=reason)  # noqa: E731
+            record_result = lambda: self._jobs.finish(lease, JobStatus.FAILED, reason=reason)  # noqa: E731
         except Interrupted as error:
-            reason = self._told(error)
-            ending = lambda: self._jobs.interrupt(lease, reason)  # noqa: E731
+            reason = self._error_text(error)
+            record_result = lambda: self._jobs.interrupt(lease, reason)  # noqa: E731
         except LeaseLost as error:
             _log.warning(str(error))
         try:
-            if ending:
-                self._keep_trying(ending)
-        except LeaseLost as error:  # also when the database had taken it in, but could not say so any more
+            if record_result:
+                self._retry(record_result)
+        except LeaseLost as error:  # also if the database recorded the result, but its reply was lost
             _log.warning(str(error))
         try:
-            job = self._keep_trying(lambda: self._jobs.get(number))
-        except JobNotFound:  # another database has come in place of the one that was away
+            job = self._retry(lambda: self._jobs.get(number))
+        except JobNotFound:  # after an outage there is another database
             return
-        _log.info("job left", extra={"job": number, "status": job.status, "reason": job.reason})
-        if job.status.over:
+        _log.info("job released", extra={"job": number, "status": job.status, "reason": job.reason})
+        if job.status.is_over:
             shutil.rmtree(self._folder(number), ignore_errors=True)
 
-    def _result(self, lease: Lease) -> Callable[[], None]:
-        """Train, measure, judge, publish. Returns what is to be written down."""
+    def _train_and_publish(self, lease: Lease) -> Callable[[], None]:
+        """Train a candidate, compare it with the current version, and publish it if the gate accepts it.
+
+        Returns:
+            The call that records the result.
+        """
         published = self._find_published(lease)
         if published is not None:
             return self._publish(lease, published)
         folder, request = self._folder(lease.job.id), lease.job.request
-        self._make_folder(folder, lease)
+        self._prepare_folder(folder, lease)
         self._heartbeat(lease, step=1)
-        start = self._start(lease) if request.start == "current" else None
+        parent = self._parent(lease) if request.start == "current" else None
         archive = folder / "feedback.zip"
-        if not archive.exists():  # a job learns from what was there when it began
-            self._keep_trying(lambda: self._feedback.save_archive(archive))
+        if not archive.exists():  # all attempts of a job learn from the same feedback
+            self._retry(lambda: self._feedback.save_archive(archive))
         candidate = folder / "run" / "candidate"
-        self._train(lease, self._fitting(lease, folder, start, archive))
+        self._train(lease, self._fit_command(lease, folder, parent, archive))
         while True:
             current = store.current(self._settings.models)
-            verdict = self._verdict(lease, candidate, current, archive)
+            verdict = self._compare(lease, candidate, current, archive)
             if store.current(self._settings.models) == current:
-                break  # else somebody let another version serve meanwhile, and it is that one that must be beaten
-        told = orjson.loads(orjson.dumps(verdict.as_dict()))  # as the database gives it back, to be compared with it
+                break  # otherwise another version serves now, and the candidate must be better than that one
+        verdict_json = orjson.loads(orjson.dumps(verdict.as_dict()))  # equal to what the database returns
         if not verdict.publish:
-            return lambda: self._jobs.finish(lease, JobStatus.REJECTED, reason=verdict.reason, verdict=told)
-        manifest = dataclasses.replace(store.read_manifest(candidate), job=lease.job.id, verdict=told)
+            return lambda: self._jobs.finish(lease, JobStatus.REJECTED, reason=verdict.reason, verdict=verdict_json)
+        manifest = dataclasses.replace(store.read_manifest(candidate), job=lease.job.id, verdict=verdict_json)
         (candidate / store.MANIFEST).write_text(manifest.to_json())
-        # A worker that was thought dead must not publish what another has taken over. And if this one dies between
-        # here and the end, the next knows the version by its verdict; judged again, it would be no better than itself.
-        self._sign(lease, told)
-        lease = dataclasses.replace(lease, job=dataclasses.replace(lease.job, verdict=told))
+        # Recorded first, for two reasons. A worker that lost its lease must not publish. And if this one is killed
+        # after it has published, the next one finds the version by its verdict; a second comparison would reject it.
+        self._record_verdict(lease, verdict_json)
+        lease = dataclasses.replace(lease, job=dataclasses.replace(lease.job, verdict=verdict_json))
         return self._publish(lease, store.publish(candidate, self._settings.models))
 
     def _publish(self, lease: Lease, number: int) -> Callable[[], None]:
-        """Let the version that this job has become serve."""
+        """Make the job's version the one that serves."""
         store.activate(self._settings.models, number)
         verdict = lease.job.verdict or {}
         return lambda: self._jobs.finish(
@@ -176,7 +181,7 @@ class Worker:
         )
 
     def _find_published(self, lease: Lease) -> int | None:
-        """The version that this job has become in the hands of a worker that did not live to say so."""
+        """Return the version that an earlier worker published for this job before it was killed, if any."""
         if lease.job.verdict and lease.job.verdict["publish"]:
             for number in store.numbers(self._settings.models):
                 with contextlib.suppress(store.VersionError):
@@ -185,25 +190,25 @@ class Worker:
                         return number
         return None
 
-    def _make_folder(self, folder: Path, lease: Lease) -> None:
-        """The job's folder, and nothing in it of a job that had this number in another database."""
-        mark, text = folder / "created", repr(lease.job.created)
-        if folder.exists() and not (mark.exists() and mark.read_text() == text):
+    def _prepare_folder(self, folder: Path, lease: Lease) -> None:
+        """Create the job's folder. Remove one of a job that had the same number in another database."""
+        marker, created = folder / "created", repr(lease.job.created)
+        if folder.exists() and not (marker.exists() and marker.read_text() == created):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        mark.write_text(text)
+        marker.write_text(created)
 
-    def _start(self, lease: Lease) -> Path:
-        """The version to fine-tune: the one that served when the job began, also after an interruption."""
+    def _parent(self, lease: Lease) -> Path:
+        """Return the version to fine-tune: the one that served at the job's first attempt."""
         number = lease.job.parent or store.current(self._settings.models)
-        if self._keep_trying(lambda: self._jobs.heartbeat(lease, parent=number)):
+        if self._retry(lambda: self._jobs.heartbeat(lease, parent=number)):
             raise Cancelled
         return self._settings.models / str(number)
 
-    def _fitting(self, lease: Lease, folder: Path, start: Path | None, archive: Path) -> list[str]:
+    def _fit_command(self, lease: Lease, folder: Path, parent: Path | None, archive: Path) -> list[str]:
         request = lease.job.request
         command = ["fit", "--stage", "--progress", "json", "--run", str(folder / "run"), "--feedback", str(archive)]
-        command += ["--start", str(start)] if start else [request.recipe or "default"]
+        command += ["--start", str(parent)] if parent else [request.recipe or "default"]
         for option, value in (
             ("--epochs", request.epochs),
             ("--images", request.images),
@@ -212,39 +217,48 @@ class Worker:
             command += [option, str(value)] if value is not None else []
         return command
 
-    def _verdict(self, lease: Lease, candidate: Path, current: int, archive: Path) -> Verdict:
-        """Measure the candidate beside the version that serves now, and judge."""
+    def _compare(self, lease: Lease, candidate: Path, current: int, archive: Path) -> Verdict:
+        """Compare the candidate with the current version, and return the gate's verdict."""
         serving = self._settings.models / str(current)
         self._heartbeat(lease, event="measuring")
         output = self._train(lease, ["compare", str(candidate), str(serving), "--feedback", str(archive)])
         try:
-            found = json.loads(output[-1])
-            mnist, feedback = Paired(**found["mnist"]), Paired(**found["feedback"]) if found["feedback"] else None
+            figures = json.loads(output[-1])
+            mnist, feedback = Paired(**figures["mnist"]), Paired(**figures["feedback"]) if figures["feedback"] else None
         except (IndexError, ValueError, KeyError, TypeError):
-            raise Refused("the comparison gave no figures; the log of the worker has what it said") from None
-        metrics = store.read_manifest(serving).metrics
-        known = next((metrics[split] for split in ("test", "validation") if split in metrics), None)
-        return judge(mnist, feedback, (known.correct, known.images) if known else None, force=lease.job.request.force)
+            raise Refused("the comparison printed no figures") from None
+        by_split = store.read_manifest(serving).metrics
+        metrics = next((by_split[split] for split in ("test", "validation") if split in by_split), None)
+        reported = (metrics.correct, metrics.images) if metrics else None
+        return judge(mnist, feedback, reported, force=lease.job.request.force)
 
     def _train(self, lease: Lease, arguments: list[str]) -> list[str]:
-        """Run a command of training to its end, renewing the lease meanwhile. Returns the lines of its output.
+        """Run a command of ``python -m training`` to its end, and renew the lease meanwhile.
 
-        Raises Refused, Interrupted, Cancelled, Stopped and LeaseLost; the process is gone then.
+        Args:
+            lease: The worker's lease.
+            arguments: The command with its arguments.
+
+        Returns:
+            The lines of its output, without those with progress.
+
+        Raises:
+            Refused, Interrupted, Cancelled, Stopped, LeaseLost: The process has ended in each case.
         """
         command = ["nice", "-n", "19", sys.executable, "-m", "training", *arguments]
         command += ["--data", str(self._settings.data)] if self._settings.data else []
         command += [] if self._settings.verify_data else ["--no-verify"]
         log = self._folder(lease.job.id) / "log"
         with log.open("wb") as errors:
-            process = subprocess.Popen(  # noqa: S603  # our own command
+            process = subprocess.Popen(  # noqa: S603  # the command is fixed
                 with_parent_death_signal(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=os.environ | _capped(self._settings.training_threads),
+                env=os.environ | _thread_limits(self._settings.training_threads),
                 text=True,
                 errors="replace",
-                process_group=0,  # a new session would be scheduled on its own, and its low priority would not count
+                process_group=0,  # in a session of its own, Linux would ignore "nice"
             )
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         reader = threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True)
@@ -253,28 +267,36 @@ class Worker:
         steps = 1 if arguments[0] == "fit" else MEASURING_STEP
         try:
             while process.poll() is None:
-                self._follow(lease, lines, output, steps)
+                self._record_progress(lease, lines, output, steps)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(HEARTBEAT_SECONDS)
             reader.join()
-            self._follow(lease, lines, output, steps)
+            self._record_progress(lease, lines, output, steps)
         finally:
-            _end(process)
-        # A training that cannot write its checkpoint has no room to say so either. Kept for another attempt, its files
-        # would go on filling the disk that the database needs.
+            _terminate(process)
+        # A training that cannot write a checkpoint may be unable to write its error, too. The job fails, so that its
+        # files are removed: the database needs the disk.
         if process.returncode and shutil.disk_usage(self._runs).free < MIN_FREE_BYTES:
-            raise Refused("there is no room left on the disk of DIGITS_STATE")
+            raise Refused("the disk of DIGITS_STATE is full; free some space")
         if process.returncode == 2:
-            raise Refused(_last_line(log) or "training ended without a word")
+            raise Refused(_last_line(log) or "training ended without a message")
         if process.returncode:
-            told = _last_line(log)
-            _log.warning("training broke off", extra={"job": lease.job.id, "status": process.returncode, "said": told})
-            how = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
-            raise Interrupted(f"training ended with {how}" + (f": {told}" if told else ""))
+            message = _last_line(log)
+            extra = {"job": lease.job.id, "status": process.returncode, "training_message": message}
+            _log.warning("training was interrupted", extra=extra)
+            status = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
+            raise Interrupted(f"training ended with {status}" + (f": {message}" if message else ""))
         return output
 
-    def _follow(self, lease: Lease, lines: "queue.SimpleQueue[str]", output: list[str], steps: int) -> None:
-        """Pass on what training has said since the last time, and hear what is wanted of it."""
+    def _record_progress(self, lease: Lease, lines: "queue.SimpleQueue[str]", output: list[str], steps: int) -> None:
+        """Record the progress in new lines of output, and check whether to stop or cancel.
+
+        Args:
+            lease: The worker's lease.
+            lines: The new lines.
+            output: Other lines are appended to it.
+            steps: Number of the job's steps before the first epoch.
+        """
         if self._stopping.is_set():
             raise Stopped
         progress = None
@@ -290,23 +312,23 @@ class Worker:
                 progress = None
         self._heartbeat(lease, progress=dataclasses.asdict(progress) if progress else None, step=steps)
 
-    def _heartbeat(self, lease: Lease, **told: Any) -> None:
-        """Sign of life. A database that is away does not end a training: nobody else can take the job either."""
+    def _heartbeat(self, lease: Lease, **values: Any) -> None:
+        """Renew the lease. During an outage of the database the training goes on: no other worker can take the job."""
         try:
-            if self._jobs.heartbeat(lease, **told):
+            if self._jobs.heartbeat(lease, **values):
                 raise Cancelled
-            if time.monotonic() - self._announced >= ANNOUNCE_SECONDS:
-                self._announce(None)  # it does train
+            if time.monotonic() - self._announced_at >= ANNOUNCE_SECONDS:
+                self._announce(None)  # a worker with a job can train
         except DatabaseUnavailable:
             return
 
-    def _sign(self, lease: Lease, verdict: dict[str, Any]) -> None:
-        """The same before something that cannot be taken back: now the database must answer."""
-        if self._keep_trying(lambda: self._jobs.heartbeat(lease, verdict=verdict)):
+    def _record_verdict(self, lease: Lease, verdict: dict[str, Any]) -> None:
+        """Record the verdict. During an outage of the database, wait: publishing cannot be undone."""
+        if self._retry(lambda: self._jobs.heartbeat(lease, verdict=verdict)):
             raise Cancelled
 
-    def _keep_trying(self, call: Callable[[], Any]) -> Any:
-        """The call's result, however long the database is away; Stopped when this worker is to stop meanwhile."""
+    def _retry(self, call: Callable[[], Any]) -> Any:
+        """Repeat a call until the database answers, and return its result. Raise Stopped if ``stop`` is called."""
         while True:
             try:
                 return call()
@@ -314,37 +336,37 @@ class Worker:
                 if self._stopping.wait(IDLE_SECONDS):
                     raise Stopped from None
 
-    def _told(self, error: Exception) -> str:
-        """What went wrong, for everybody to read: paths begin below the folders that the settings name."""
+    def _error_text(self, error: Exception) -> str:
+        """Return an error's text for users. Paths are relative to the folders in the settings."""
         text = str(error)
         if isinstance(error, OSError):
             text = (error.strerror or text).lower()
             text = f"{error.filename}: {text}" if error.filename else text
         for folder in (self._settings.models, self._settings.state, self._settings.data):
             text = text.replace(f"{folder}/", "") if folder else text
-        return text.replace("\0", "").encode(errors="replace").decode()  # some databases take no others
+        return text.replace("\0", "").encode(errors="replace").decode()  # PostgreSQL does not accept others
 
     def _folder(self, number: int) -> Path:
         return self._runs / str(number)
 
-    def _sweep(self) -> None:
-        """Remove the folders of jobs that ended before theirs was removed."""
-        found = list(self._runs.iterdir()) if self._runs.is_dir() else []
-        unfinished = self._jobs.unfinished()  # asked after that: a folder may be that of a job that begins meanwhile
-        for path in found:
+    def _remove_old_folders(self) -> None:
+        """Remove folders of jobs that have ended, which a worker that was killed has left."""
+        folders = list(self._runs.iterdir()) if self._runs.is_dir() else []
+        unfinished = self._jobs.unfinished()  # read after the folders, since another worker may start a job meanwhile
+        for path in folders:
             if path.name.isdecimal() and int(path.name) not in unfinished:
                 shutil.rmtree(path, ignore_errors=True)
 
 
 def _recipes() -> list[str]:
-    """Names of the recipes that training here knows."""
+    """Return the names of the recipes that training has on this machine."""
     command = [sys.executable, "-m", "training", "recipes"]
-    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  # our own command
-    return listed.stdout.split()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  # the command is fixed
+    return done.stdout.split()
 
 
-def _capped(threads: int) -> dict[str, str]:
-    """What keeps TensorFlow to so many threads."""
+def _thread_limits(threads: int) -> dict[str, str]:
+    """Return the environment variables that limit TensorFlow's threads."""
     return dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
 
 
@@ -354,14 +376,14 @@ def _read_lines(stream: Any, lines: "queue.SimpleQueue[str]") -> None:
             lines.put(line)
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
-    """End a training and whatever it started; it may be gone already."""
-    for number, patience in ((signal.SIGTERM, TERMINATE_SECONDS), (signal.SIGKILL, None)):
+def _terminate(process: "subprocess.Popen[str]") -> None:
+    """End a training and all processes that it started, unless it has ended already."""
+    for number, timeout in ((signal.SIGTERM, TERMINATE_SECONDS), (signal.SIGKILL, None)):
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
+                process.wait(timeout)
 
 
 def _last_line(log: Path) -> str:
@@ -370,24 +392,24 @@ def _last_line(log: Path) -> str:
 
 
 def main() -> None:
-    """Work off jobs until SIGTERM or SIGINT."""
+    """Run jobs until SIGTERM or SIGINT."""
     logs.configure()
     try:
         settings = Settings.from_environment()
-        base = Database(settings.database())
-    except ValidationError as error:  # whose own text repeats the values, and some are secrets
-        _log.critical(faults(error))
+        database = Database(settings.database())
+    except ValidationError as error:  # its own text repeats the values, and some are secrets
+        _log.critical(validation_message(error))
         sys.exit(1)
     except DatabaseUnavailable as error:
         _log.critical(str(error))
         sys.exit(1)
-    worker = Worker(settings, base)
+    worker = Worker(settings, database)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
-    _log.info("worker ready")
+    _log.info("the worker is ready")
     with contextlib.suppress(Stopped):
         worker.run()
-    base.close()
+    database.close()
 
 
 if __name__ == "__main__":

@@ -1,56 +1,23 @@
 """Everything that can be wrong with a request: its status, what the reply says, and that the server goes on."""
 
 import json
-import socket
-import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from tests.api.test_predictions import RAW, pixels
-from tests.conftest import AUTHORISED, Start
-from tests.samples import base64_of, draw, encode, handwritten
-from tests.support import PATIENCE, SEVEN
-from tests.vision.test_decode import png_header
-
-JSON = {"content-type": "application/json"}
+from tests.support.calls import JSON, RAW, check, raw_reply
+from tests.support.images import SEVEN, base64_of, draw, encode, handwritten, pixels, png_header
+from tests.support.servers import AUTHORISED, served
 
 
 @pytest.fixture(autouse=True)
 def _a_good_upload_afterwards(client: httpx.Client) -> Iterator[None]:
     yield
     assert client.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
-
-
-def check(reply: httpx.Response, status: int, *words: str) -> dict[str, Any]:
-    assert reply.status_code == status, reply.text
-    assert reply.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = reply.json()
-    assert list(problem) == ["type", "title", "status", "detail", "request_id"]
-    assert problem["status"] == status
-    assert problem["type"].startswith("urn:digits:problem:")
-    assert problem["request_id"] == reply.headers["x-request-id"]
-    for word in words:
-        assert word in problem["detail"]
-    return problem
-
-
-def raw_reply(client: httpx.Client, request: bytes) -> httpx.Response:
-    """The one reply on a connection that the service closes."""
-    address = client.base_url.host, client.base_url.port or 80
-    with socket.create_connection(address, timeout=30) as line:
-        line.sendall(request)
-        told, end = b"", time.monotonic() + PATIENCE
-        while piece := line.recv(65536):
-            told += piece
-            assert time.monotonic() < end, told
-    head, _, body = told.partition(b"\r\n\r\n")
-    status, *lines = head.split(b"\r\n")
-    headers = [tuple(header.split(b": ", 1)) for header in lines]
-    return httpx.Response(int(status.split()[1]), headers=headers, content=body)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
@@ -103,12 +70,12 @@ def test_json_of_the_wrong_shape(client: httpx.Client, body: bytes, words: list[
     check(client.post("/predict", content=body, headers=JSON), 422, *words)
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "256", "1e999", '"9"', "null", "true", "[]"])
-def test_pixels_out_of_range(client: httpx.Client, value: str) -> None:
-    rows = [["0"] * 28 for _ in range(28)]
-    rows[3][7] = value
-    body = '{"pixels": [' + ",".join(f"[{','.join(row)}]" for row in rows) + "]}"
-    check(client.post("/predict", content=body.encode(), headers=JSON), 422, "pixels[3][7]", "0")
+def test_pixels_out_of_range(client: httpx.Client) -> None:
+    for value in ("NaN", "Infinity", "-1", "256", "1e999", '"9"', "null", "true", "[]"):
+        rows = [["0"] * 28 for _ in range(28)]
+        rows[3][7] = value
+        body = '{"pixels": [' + ",".join(f"[{','.join(row)}]" for row in rows) + "]}"
+        check(client.post("/predict", content=body.encode(), headers=JSON), 422, "pixels[3][7]", "0")
 
 
 def test_pixels_from_0_to_1_are_noticed(client: httpx.Client) -> None:
@@ -118,8 +85,8 @@ def test_pixels_from_0_to_1_are_noticed(client: httpx.Client) -> None:
         check(client.post("/predict", json={"pixels": scaled}), 422, f"to {largest}", "multiply by 255")
         (entry,) = client.post("/predict/batch", json={"pixels": [scaled]}).json()["predictions"]
         assert "multiply by 255" in entry["error"]["detail"]
-    ink = [[value // 255 for value in row] for row in pixels()]
-    check(client.post("/predict", json={"pixels": ink}), 422, "multiply by 255")
+    binary = [[value // 255 for value in row] for row in pixels()]
+    check(client.post("/predict", json={"pixels": binary}), 422, "multiply by 255")
     assert client.post("/predict", json={"pixels": [[0] * 28] * 28}).json()["reason"] == "blank"
     faint = [[value // 100 for value in row] for row in pixels()]
     assert max(map(max, faint)) == 2
@@ -139,7 +106,7 @@ def test_types_that_are_not_read(client: httpx.Client) -> None:
     check(client.post("/predict", files={"file": b"%PDF-1.7"}), 415, "PDF", "PNG, JPEG")
     check(client.post("/predict", content=b"<svg/>", headers={"content-type": "image/svg+xml"}), 415, "SVG", "PNG")
     check(client.post("/predict", content=b"hello", headers={"content-type": "text/plain"}), 415, "text/plain", "file")
-    check(client.post("/predict", content=b"hello"), 415, "no type", "file")
+    check(client.post("/predict", content=b"hello"), 415, "no Content-Type", "file")
     check(client.post("/predict/batch", content=SEVEN, headers={"content-type": "image/png"}), 415, "image/png")
 
 
@@ -175,11 +142,12 @@ def test_decompression_bombs(client: httpx.Client, size: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-@pytest.mark.parametrize("said", ["yes", "", "2", "truefalse", "%00", "%ff", "tru\u00e9", "x" * 1000])
-def test_strict_is_true_or_false(client: httpx.Client, path: str, said: str) -> None:
-    reply = client.post(f"{path}?strict={said}", files={"file": SEVEN})
-    assert check(reply, 422, "strict=true", "strict=false")["type"] == "urn:digits:problem:invalid-parameter"
-    assert len(reply.json()["detail"]) < 200
+def test_strict_is_true_or_false(client: httpx.Client, path: str) -> None:
+    for said in ("yes", "", "2", "truefalse", "%00", "%ff", "tru\u00e9", "x" * 1000):
+        reply = client.post(f"{path}?strict={said}", files={"file": SEVEN})
+        problem = check(reply, 422, "strict=true", "strict=false")
+        assert problem["type"] == "urn:digits:problem:invalid-parameter", said
+        assert len(problem["detail"]) < 200, said
 
 
 ENCODED = [
@@ -254,30 +222,29 @@ def test_plain_bytes_that_are_not_one_image(client: httpx.Client, body: bytes) -
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int16", "int32", "int64"])
-@pytest.mark.parametrize("count", [1, 3])
-def test_arrays_of_another_type_than_uint8(client: httpx.Client, path: str, kind: str, count: int) -> None:
+def test_arrays_of_another_type_than_uint8(client: httpx.Client, path: str) -> None:
     """An array of float32 has the bytes of four images of uint8."""
     random = np.random.default_rng(0)
-    images = np.stack([handwritten(digit, random) for digit in range(count)])
-    for array in (images, images / 255) if kind.startswith("float") else (images,):
-        check(client.post(path, content=array.astype(kind).tobytes(), headers=RAW), 422, kind, "send uint8")
+    for count in (1, 3):
+        images = np.stack([handwritten(digit, random) for digit in range(count)])
+        for kind in ("float16", "float32", "float64", "int16", "int32", "int64"):
+            for array in (images, images / 255) if kind.startswith("float") else (images,):
+                check(client.post(path, content=array.astype(kind).tobytes(), headers=RAW), 422, kind, "send uint8")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WebP", "BMP"])
-def test_a_picture_s_file_in_place_of_a_batch_of_pixels(client: httpx.Client, kind: str) -> None:
-    content = encode(draw(7, (28, 28)), kind)
-    content += bytes(-len(content) % 784) if kind != "BMP" else b""  # a BMP has its length at its beginning
-    check(client.post("/predict/batch", content=content, headers=RAW), 422, f"{kind} file", "form fields 'file'")
+def test_a_picture_s_file_in_place_of_a_batch_of_pixels(client: httpx.Client) -> None:
+    for kind in ("PNG", "JPEG", "GIF", "TIFF", "WebP", "BMP"):
+        content = encode(draw(7, (28, 28)), kind)
+        content += bytes(-len(content) % 784) if kind != "BMP" else b""  # a BMP has its length at its beginning
+        reply = client.post("/predict/batch", content=content, headers=RAW)
+        check(reply, 422, f"{kind} file", "form fields 'file'")
 
 
-@pytest.mark.parametrize(
-    ("start", "kind"), [(b"\x93NUMPY", "NumPy"), (b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "ZIP")]
-)
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-def test_another_file_in_place_of_pixels(client: httpx.Client, path: str, start: bytes, kind: str) -> None:
-    content = start + bytes(784 - len(start))
-    check(client.post(path, content=content, headers=RAW), 422, f"{kind} file", "pixels alone")
+def test_another_file_in_place_of_pixels(client: httpx.Client) -> None:
+    for start, kind in ((b"\x93NUMPY", "NumPy"), (b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "ZIP")):
+        content = start + bytes(784 - len(start))
+        for path in ("/predict", "/predict/batch"):
+            check(client.post(path, content=content, headers=RAW), 422, f"{kind} file", "pixels alone")
 
 
 def test_json_after_a_byte_order_mark(client: httpx.Client) -> None:
@@ -315,14 +282,12 @@ def test_a_data_url_without_data(client: httpx.Client) -> None:
     check(client.post("/predict", json={"image": "data:image/png;base64"}), 422, "comma")
 
 
-def test_limits_come_from_the_environment(start_server: Start) -> None:
-    server = start_server(DIGITS_MAX_BODY="2KiB", DIGITS_MAX_PIXELS="1000", DIGITS_MAX_BATCH="2")
-    with httpx.Client(base_url=server.url) as other:
+def test_limits_come_from_the_settings(tmp_path: Path) -> None:
+    with served(tmp_path, max_body=2048, max_pixels=1000, max_batch=2) as other:
         check(other.post("/predict", files={"file": bytes(3000)}), 413, "2,048")
         check(other.post("/predict", files={"file": encode(draw(1, (40, 40)))}), 413, "40 x 40", "1,000")
         check(other.post("/predict/batch", files=[("file", b"")] * 3), 413, "2 images")
         assert len(other.post("/predict/batch", files=[("file", b"")] * 2).json()["predictions"]) == 2
-    single = start_server(DIGITS_MAX_BATCH="1")
-    check(httpx.post(f"{single.url}/predict/batch", files=[("file", SEVEN)] * 2), 413, "1 images")
-    with httpx.Client(base_url=server.url) as other:
         assert other.post("/predict", files={"file": SEVEN}).json()["digit"] == 7
+    with served(tmp_path, max_batch=1) as single:
+        check(single.post("/predict/batch", files=[("file", SEVEN)] * 2), 413, "1 images")

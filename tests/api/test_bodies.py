@@ -9,7 +9,7 @@ from starlette.types import Message
 
 from app.api.bodies import SMALL_BYTES, BodyReader
 from app.errors import BodyTooLarge, Overloaded, Stalled, UnsupportedEncoding
-from tests.support import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 def sent(pieces: Sequence[bytes], *, whole: bool = True, headers: Sequence[tuple[bytes, bytes]] = ()) -> Request:
@@ -64,8 +64,8 @@ def test_what_the_headers_say_is_looked_at_before_the_body(
 def test_the_next_piece_is_waited_for_but_not_for_ever(pieces: list[bytes]) -> None:
     """Nor is the first one."""
     bodies = BodyReader(timeout_seconds=0.05)
-    with pytest.raises(Stalled, match=r"came for 0\.05 seconds"):
-        asyncio.run(asyncio.wait_for(bodies.read(sent(pieces, whole=False), 10), PATIENCE))
+    with pytest.raises(Stalled, match=r"arrived for 0\.05 seconds"):
+        asyncio.run(asyncio.wait_for(bodies.read(sent(pieces, whole=False), 10), TIMEOUT_SECONDS))
 
 
 def test_what_has_come_in_part_is_bounded_and_counted_out() -> None:

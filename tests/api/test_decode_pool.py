@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +19,8 @@ from app.api.uploads import File
 from app.errors import Overloaded, TooLate
 from app.services import Services
 from app.settings import Settings
-from tests.samples import encode
+from tests.support.images import encode
+from tests.support.waiting import until
 
 
 class Gate:
@@ -33,6 +33,14 @@ class Gate:
         self.begun.set()
         assert self.open.wait(30)
         return "done"
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pool's clock, in seconds, that a test sets."""
+    now = [0.0]
+    monkeypatch.setattr(decode_pool, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
 
 
 def noted(done: list[int], number: int) -> Callable[[], None]:
@@ -53,7 +61,7 @@ def test_what_waits_is_bounded_in_size_and_cancelled_work_is_not_done() -> None:
         assert not pool.congested
         with pytest.raises(Overloaded):
             await pool.run(noted(done, 0), 1)
-        more = [await started(pool.run(noted(done, number), 40, begun=True)) for number in (1, 2, 3)]
+        more = [await started(pool.run(noted(done, number), 40, admitted=True)) for number in (1, 2, 3)]
         assert pool.congested
         await asyncio.to_thread(gate.begun.wait)
         more[1].cancel()
@@ -71,16 +79,14 @@ def test_what_waits_is_bounded_in_size_and_cancelled_work_is_not_done() -> None:
     asyncio.run(scenario())
 
 
-def test_what_comes_too_late_is_not_done() -> None:
+def test_what_comes_too_late_is_not_done(now: list[float]) -> None:
     async def scenario() -> None:
-        pool, gate, done = DecodePool(1, deadline=0.05), Gate(), list[int]()
-        first = await started(pool.run(gate, 1, begun=True))
+        pool, gate, done = DecodePool(1, deadline=60), Gate(), list[int]()
+        first = await started(pool.run(gate, 1, admitted=True))
         await asyncio.to_thread(gate.begun.wait)
         late = await started(pool.run(noted(done, 1), 1))
-        going_on = await started(pool.run(noted(done, 2), 1, begun=True))
-        latest = time.monotonic() + 0.05
-        while time.monotonic() <= latest:
-            await asyncio.sleep(0.01)
+        going_on = await started(pool.run(noted(done, 2), 1, admitted=True))
+        now[0] = 61
         gate.open.set()
         assert await first == "done"
         with pytest.raises(TooLate):
@@ -145,19 +151,17 @@ class Noting(DecodePool):
         super().__init__(1, deadline=60)
         self.asked: list[bool] = []
 
-    async def run(self, function: Callable[[], Any], size: int, *, large: bool = False, begun: bool = False) -> Any:
+    async def run(self, function: Callable[[], Any], size: int, *, large: bool = False, admitted: bool = False) -> Any:
         self.asked.append(large)
-        return await super().run(function, size, large=large, begun=begun)
+        return await super().run(function, size, large=large, admitted=admitted)
 
 
-def test_a_picture_that_was_opened_in_time_may_still_be_decoded_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_was_opened_in_time_may_still_be_decoded_too_late(now: list[float]) -> None:
     """Opening a file takes a turn of its own; the deadline holds for decoding, too."""
     noise = np.random.default_rng(0).integers(0, 256, (2100, 2100), np.uint8)
     picture = File(encode(noise, "PNG", compress_level=0))
     assert len(picture.content) > INLINE_BYTES
     assert noise.size > LARGE_PIXELS
-    now = [0.0]
-    monkeypatch.setattr(decode_pool, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     async def never() -> Any:
         await asyncio.Event().wait()
@@ -168,8 +172,7 @@ def test_a_picture_that_was_opened_in_time_may_still_be_decoded_too_late(monkeyp
         first = await started(pool.run(gate, 1, large=True))
         request = Request({"type": "http", "headers": []}, never)
         late = await started(read_picture(request, services, picture))
-        while len(pool.asked) < 3:  # the gate, to open the picture, to decode it
-            await asyncio.sleep(0.01)
+        await until(lambda: len(pool.asked) == 3, "the picture")  # the gate, to open it, to decode it
         assert pool.asked == [True, False, True]
         now[0] = 61
         gate.open.set()

@@ -15,18 +15,19 @@ import pytest
 from PIL import Image
 
 from app.retraining.feedback import Feedback
-from tests.api.test_bad_input import check, raw_reply
-from tests.conftest import AUTHORISED, TOKEN, Start, served
-from tests.samples import IMAGES, base64_of, encode, handwritten
-from tests.support import PATIENCE, wait_for
+from tests.support.calls import check, raw_reply
+from tests.support.images import base64_of, encode, handwritten
+from tests.support.paths import IMAGES
+from tests.support.servers import AUTHORISED, TOKEN, served
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 SEVEN = (IMAGES / "seven.png").read_bytes()
 
 
 @pytest.fixture
-def service(start_server: Start) -> Iterator[httpx.Client]:
+def service(tmp_path: Path) -> Iterator[httpx.Client]:
     """A service of its own: others' corrections would be in the way."""
-    with httpx.Client(base_url=start_server().url, headers=AUTHORISED, timeout=30) as client:
+    with served(tmp_path) as client:
         yield client
 
 
@@ -81,7 +82,7 @@ class Gated:
 
     def __call__(self, feedback: Feedback) -> Iterator[bytes]:
         yield b"first, "
-        assert self.open.wait(PATIENCE)
+        assert self.open.wait(TIMEOUT_SECONDS)
         if self.is_broken:
             raise ZeroDivisionError
         yield b"second"
@@ -97,10 +98,8 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
 
 @pytest.fixture
 def exporting(archive: Gated, tmp_path: Path) -> Iterator[httpx.Client]:
-    with served(tmp_path) as port:
-        headers = {"authorization": f"Bearer {(tmp_path / 'token').read_text().strip()}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=PATIENCE) as client:
-            yield client
+    with served(tmp_path) as client:
+        yield client
         archive.open.set()
 
 
@@ -145,10 +144,11 @@ def test_an_archive_is_not_for_http_1_0(client: httpx.Client) -> None:
     check(reply, 400, "HTTP/1.1")
 
 
-@pytest.mark.parametrize("media_type", ["image/\0png", "a" * 3000, "image/<b>"])
-def test_what_the_sender_calls_it_is_kept_only_where_it_is_a_media_type(service: httpx.Client, media_type: str) -> None:
-    reply = service.post("/feedback", json={"image": f"data:{media_type};base64,{base64_of(SEVEN)}", "label": 7})
-    assert (reply.status_code, reply.json()["sent_type"]) == (201, "")
+def test_what_the_sender_calls_it_is_kept_only_where_it_is_a_media_type(service: httpx.Client) -> None:
+    for seed, media_type in enumerate(("image/\0png", "a" * 3000, "image/<b>")):
+        image = f"data:{media_type};base64,{base64_of(digit(seed))}"
+        reply = service.post("/feedback", json={"image": image, "label": 7})
+        assert (reply.status_code, reply.json()["sent_type"]) == (201, ""), media_type
 
 
 def test_pages(service: httpx.Client) -> None:
@@ -200,11 +200,10 @@ def test_it_needs_the_token(client: httpx.Client, method: str, path: str, header
     assert client.head(path, headers=headers).status_code == 401
 
 
-def test_a_database_that_is_away_stops_corrections_but_no_predictions(start_server: Start, tmp_path: Path) -> None:
+def test_a_database_that_is_away_stops_corrections_but_no_predictions(tmp_path: Path) -> None:
     """And what comes once it is back is kept, without a restart."""
     (tmp_path / "in-the-way").write_text("")
-    server = start_server(DIGITS_DATABASE_URL=f"sqlite:///{tmp_path}/in-the-way/digits.db")
-    with httpx.Client(base_url=server.url, headers=AUTHORISED, timeout=30) as service:
+    with served(tmp_path / "state", database_url=f"sqlite:///{tmp_path}/in-the-way/digits.db") as service:
         for call in (
             lambda: service.post("/feedback", files={"file": SEVEN}, data={"label": "7"}),
             lambda: service.get("/feedback"),

@@ -1,6 +1,5 @@
 """Predictions over HTTP: every form that is taken, and what comes back."""
 
-import io
 import json
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
@@ -10,29 +9,16 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
 from app.inference.engine import Graph
 from app.inference.ensemble import load_cascade
 from app.registry import store
-from tests.conftest import SHIPPED
-from tests.samples import IMAGES, base64_of, draw, encode, handwritten
-from tests.support import SEVEN
+from tests.support.calls import RAW, check_reading
+from tests.support.images import SEVEN, base64_of, draw, encode, handwritten, pixels
+from tests.support.paths import IMAGES
+from tests.support.versions import SHIPPED
 
 DRAWN = {"seven.png": 7, "seven-28x28.png": 7, "three.jpg": 3, "five.webp": 5, "two.gif": 2}
-RAW = {"content-type": "application/octet-stream"}
-
-
-def pixels(content: bytes = SEVEN) -> list[list[int]]:
-    return np.asarray(Image.open(io.BytesIO(content))).tolist()  # type: ignore[no-any-return]
-
-
-def check_reading(reading: dict[str, Any]) -> None:
-    probabilities = reading["probabilities"]
-    assert len(probabilities) == 10
-    assert sum(probabilities) == pytest.approx(1, abs=1e-5)
-    assert reading["digit"] == int(np.argmax(probabilities))
-    assert reading["confidence"] == max(probabilities)
 
 
 @pytest.mark.parametrize(("name", "digit"), DRAWN.items())
@@ -88,8 +74,8 @@ def test_a_picture_s_file_may_come_as_plain_bytes(client: httpx.Client, kind: st
 
 def test_all_ten_digits_in_any_colours(client: httpx.Client) -> None:
     for digit in range(10):
-        for ground, ink in (("white", "black"), ("black", "white"), ((250, 245, 220), (20, 40, 130))):
-            content = encode(draw(digit, (220, 300), ground, ink))
+        for background, foreground in (("white", "black"), ("black", "white"), ((250, 245, 220), (20, 40, 130))):
+            content = encode(draw(digit, (220, 300), background, foreground))
             assert client.post("/predict", files={"file": content}).json()["digit"] == digit
 
 

@@ -16,18 +16,17 @@ from app.inference.engine import Graph
 from app.inference.ensemble import load_cascade
 from app.inference.rejection import TWO_DIGITS_PROBABILITY, reject
 from app.registry import store
-from tests import versions as made
-from tests.api.test_bad_input import check
-from tests.api.test_predictions import check_reading, pixels
-from tests.conftest import SHIPPED, Start
-from tests.samples import base64_of, draw, encode, handwritten
-from tests.support import SEVEN, metric
-from tests.vision.test_several import row
+from tests.support import versions as made
+from tests.support.calls import check, check_reading, metric
+from tests.support.images import SEVEN, base64_of, draw, encode, handwritten, pixels
+from tests.support.paths import IMAGES
+from tests.support.servers import served
+from tests.support.versions import SHIPPED
 
 THRESHOLD = 0.9
 
 BLANK = encode(Image.new("L", (60, 40), 255))
-SEVERAL = encode(row(4, 7))
+SEVERAL = (IMAGES / "several.png").read_bytes()
 EMPTY_PIXELS = [[0] * 28] * 28
 
 
@@ -40,9 +39,8 @@ def careful(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(careful: Path, start_server: Start) -> Iterator[httpx.Client]:
-    server = start_server(DIGITS_MODELS=str(careful), DIGITS_WORKER="external")
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+def service(careful: Path, tmp_path: Path) -> Iterator[httpx.Client]:
+    with served(tmp_path, careful) as client:
         yield client
 
 
@@ -90,7 +88,7 @@ def test_a_digit_is_accepted(client: httpx.Client) -> None:
     "body",
     [
         {"files": {"file": BLANK}},
-        {"files": {"file": encode(draw(1, ground="black", ink="black"))}},
+        {"files": {"file": encode(draw(1, (280, 280), "black", "black"))}},
         {"files": {"file": encode(np.zeros((28, 28), np.uint8))}},
         {"json": {"image": base64_of(BLANK)}},
         {"json": {"pixels": EMPTY_PIXELS}},
@@ -115,15 +113,13 @@ def test_several_digits(client: httpx.Client) -> None:
     assert post(client, SEVERAL, "0").status_code == 200
 
 
-def test_a_version_without_a_threshold_is_sure_of_all(
-    tmp_path: Path, start_server: Start, hesitant: bytes, unknown: bytes
-) -> None:
+def test_a_version_without_a_threshold_accepts_all(tmp_path: Path, hesitant: bytes, unknown: bytes) -> None:
     models = made.shipped(tmp_path / "digits")
     made.describe(models / str(store.current(models)), threshold=None)
-    server = start_server(DIGITS_MODELS=str(models), DIGITS_WORKER="external")
-    for content in (hesitant, unknown):
-        reading = httpx.post(f"{server.url}/predict?strict=true", files={"file": content}).json()
-        assert (reading["accepted"], reading["reason"]) == (True, None)
+    with served(tmp_path / "state", models) as service:
+        for content in (hesitant, unknown):
+            reading = post(service, content, "true").json()
+            assert (reading["accepted"], reading["reason"]) == (True, None)
 
 
 def test_what_the_network_is_unsure_of(service: httpx.Client, hesitant: bytes) -> None:
@@ -189,13 +185,16 @@ def test_a_batch_of_blank_images_alone(client: httpx.Client) -> None:
         assert len(reply.json()["predictions"]) == 3
 
 
-def test_declined_pictures_are_counted(service: httpx.Client, hesitant: bytes, unknown: bytes) -> None:
+def test_rejected_pictures_are_counted(service: httpx.Client, hesitant: bytes, unknown: bytes) -> None:
     def counts() -> dict[str, float]:
-        text = service.get("/metrics").text
-        names = ("blank", "no_digit", "several_digits", "unsure")
-        for name in names:
-            assert f'digits_declined_total{{reason="{name}"}}' in text  # from the start
-        return {name: metric(text, f'digits_declined_total{{reason="{name}"}}') for name in names}
+        """As the metric tells them, under its name and under its former name."""
+        text, found = service.get("/metrics").text, {}
+        for reason in ("blank", "no_digit", "several_digits", "unsure"):
+            for name in ("digits_rejected_total", "digits_declined_total"):
+                series = f'{name}{{reason="{reason}"}}'
+                assert series in text  # from the start
+                assert found.setdefault(reason, metric(text, series)) == metric(text, series)
+        return found
 
     assert set(counts().values()) == {0.0}
     post(service, SEVEN)
@@ -254,7 +253,7 @@ def probabilities(*largest: float) -> NDArray[np.float32]:
         ((0.1,), "no_digit"),
     ],
 )
-def test_the_two_likeliest_part_hesitation_from_ignorance(largest: tuple[float, ...], expected: str | None) -> None:
+def test_the_two_likeliest_tell_unsure_from_no_digit(largest: tuple[float, ...], expected: str | None) -> None:
     for shift in range(10):
         rolled = np.roll(probabilities(*largest), shift)
         assert reject(rolled[None], 0.9) == [expected]

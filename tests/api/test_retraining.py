@@ -12,27 +12,22 @@ import pytest
 from app.database import Database
 from app.retraining import events as streams
 from app.retraining.jobs import Jobs, JobStatus
-from tests.api.test_bad_input import check, raw_reply
-from tests.conftest import AUTHORISED, Start, _servers, served
-from tests.support import PATIENCE, wait_for
+from tests.support.calls import check, raw_reply
+from tests.support.servers import AUTHORISED, Start, served
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Without a worker, for calls that are refused and leave it as it was."""
-    servers = _servers(tmp_path_factory.mktemp("refusing"))
-    with httpx.Client(base_url=next(servers)(DIGITS_WORKER="external").url, headers=AUTHORISED, timeout=30) as client:
+    with served(tmp_path_factory.mktemp("refusing")) as client:
         yield client
-    next(servers, None)
 
 
 @pytest.fixture
-def service(start_server: Start, tmp_path: Path) -> Iterator[httpx.Client]:
+def service(tmp_path: Path) -> Iterator[httpx.Client]:
     """Without a worker: jobs stay where they are."""
-    server = start_server(
-        DIGITS_WORKER="external", DIGITS_MAX_JOBS="3", DIGITS_DATABASE_URL=f"sqlite:///{tmp_path}/digits.db"
-    )
-    with httpx.Client(base_url=server.url, headers=AUTHORISED, timeout=30) as client:
+    with served(tmp_path, max_jobs=3) as client:
         yield client
 
 
@@ -55,7 +50,7 @@ def test_a_job_is_queued_and_can_be_watched(service: httpx.Client) -> None:
 
 
 def test_with_feedback_it_starts_from_the_version_that_serves(service: httpx.Client) -> None:
-    for label in range(8):  # one of them at least is not held back
+    for label in range(8):  # one of them at least is not held out
         pixels = [[0] * 28 for _ in range(28)]
         for y in range(6, 22):
             pixels[y][8 + label] = 255
@@ -149,19 +144,14 @@ def test_it_needs_the_token(refusing: httpx.Client, call: Callable[[httpx.Client
     assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
 
 
-def test_no_data_and_no_libraries_are_told_before_anything_starts(start_server: Start, tmp_path: Path) -> None:
-    server = start_server(DIGITS_DATA=str(tmp_path))
-    reply = httpx.post(f"{server.url}/retrain", headers=AUTHORISED)
-    assert (reply.status_code, reply.json()["type"]) == (409, "urn:digits:problem:cannot-train")
-    assert "train-images-idx3-ubyte.gz" in reply.json()["detail"]
-    server = start_server()
-    assert "DIGITS_DATA" in httpx.post(f"{server.url}/retrain", headers=AUTHORISED).json()["detail"]
-
-
-def test_a_folder_of_data_that_cannot_be_looked_into_does_not_stop_the_service(start_server: Start) -> None:
-    server = start_server(DIGITS_DATA="/" + "x" * 300)
-    reply = httpx.post(f"{server.url}/retrain", headers=AUTHORISED)
-    assert (reply.status_code, reply.json()["type"]) == (409, "urn:digits:problem:cannot-train")
+def test_no_data_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """Nor does a folder that cannot be looked into stop the service."""
+    empty, impossible = tmp_path / "empty", Path("/" + "x" * 300)
+    empty.mkdir()
+    for data, word in ((None, "DIGITS_DATA"), (empty, "train-images-idx3-ubyte.gz"), (impossible, "DIGITS_DATA")):
+        with served(tmp_path / "state", worker="embedded", data=data) as client:
+            problem = check(client.post("/retrain"), 409, word)
+            assert problem["type"] == "urn:digits:problem:cannot-train"
 
 
 def test_a_worker_elsewhere_that_cannot_train_is_told(service: httpx.Client, jobs: Jobs) -> None:
@@ -246,9 +236,8 @@ def test_over_http_1_0_events_are_told_so_far(service: httpx.Client, jobs: Jobs)
 def test_streams_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert streams.MAX_STREAMS == 100
     monkeypatch.setattr(streams, "MAX_STREAMS", 3)
-    with served(tmp_path) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
-        token = (tmp_path / "token").read_text().strip()
-        client.post("/retrain", headers={"authorization": f"Bearer {token}"}).raise_for_status()
+    with served(tmp_path) as client:
+        client.post("/retrain").raise_for_status()
         with contextlib.ExitStack() as stack:
             told = []  # to lose the last reference to one would close its connection
             for _ in range(3):
@@ -266,7 +255,7 @@ def test_streams_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
                 return stream.is_success
 
         wait_for(is_free, "room for another stream")
-        client.delete("/jobs/1", headers={"authorization": f"Bearer {token}"}).raise_for_status()
+        client.delete("/jobs/1").raise_for_status()
 
 
 def test_streams_do_not_hold_up_the_end_of_the_service(start_server: Start) -> None:
@@ -278,4 +267,4 @@ def test_streams_do_not_hold_up_the_end_of_the_service(start_server: Start) -> N
             next(lines)
             server.process.terminate()
             list(lines)  # it ends, cleanly
-    server.process.wait(5)
+    assert server.process.wait(TIMEOUT_SECONDS) == 0

@@ -1,4 +1,4 @@
-"""Models, health, metrics, the log and the documentation of the running service."""
+"""Health, metrics, the log and the documentation of the running service."""
 
 import asyncio
 import os
@@ -14,51 +14,11 @@ from app.main import create_app
 from app.registry import store
 from app.services import services_of
 from app.settings import Settings
-from tests import versions as made
-from tests.api.test_bad_input import check, raw_reply
-from tests.conftest import SHIPPED, Start
-from tests.support import PATIENCE, SEVEN, metric
-
-
-def test_models_lists_every_version_and_which_serves(client: httpx.Client) -> None:
-    models = client.get("/models").json()["models"]
-    assert [model["version"] for model in models] == store.numbers(SHIPPED)
-    assert [model["version"] for model in models if model["serving"]] == [store.current(SHIPPED)]
-    assert models[0]["name"] == "digits"
-    assert client.get("/models").json()["fault"] is None
-
-
-def test_a_version_shows_its_card(client: httpx.Client) -> None:
-    number = store.current(SHIPPED)
-    model = client.get(f"/models/{number}").json()
-    assert model["serving"] is True
-    assert model["card"]["files"] == store.read_manifest(SHIPPED / str(number)).files
-    assert model["recipe"] == model["card"]["recipe"]["name"]
-
-
-def test_figures_are_listed_and_long_lists_are_in_the_card(tmp_path: Path, start_server: Start) -> None:
-    models = made.shipped(tmp_path / "digits")
-    number = store.current(models)
-    short = {"images": 2, "correct": 1, "accuracy": 0.5, "nll": 0.7, "brier": 0.4, "ece": 0.1, "accepted": 0.5}
-    long = {
-        "precision": [0.5, *[None] * 9],
-        "recall": [1.0, *[None] * 9],
-        "confusion": [[0] * 10] * 10,
-        "reliability": [[1, 0.5, 0.5], *[[0, None, None]] * 9],
-    }
-    made.describe(models / str(number), metrics={"test": short | long})
-    url = start_server(DIGITS_MODELS=str(models), DIGITS_WORKER="external").url
-    listed = next(model for model in httpx.get(f"{url}/models").json()["models"] if model["version"] == number)
-    assert listed["metrics"] == {"test": short}
-    detail = httpx.get(f"{url}/models/{number}").json()
-    assert detail["metrics"] == {"test": short}
-    assert detail["card"]["metrics"] == {"test": short | long}
-
-
-def test_versions_that_do_not_exist(client: httpx.Client) -> None:
-    check(client.get("/models/999"), 404, "999")
-    check(client.get("/models/first"), 422, "version")
-    check(client.get(f"/models/{10**20}"), 422, "version")
+from tests.support.calls import check, metric, raw_reply
+from tests.support.images import SEVEN
+from tests.support.servers import Start
+from tests.support.versions import SHIPPED
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 def test_health(client: httpx.Client) -> None:
@@ -74,7 +34,8 @@ async def ready_before_and_after_sigterm(state: Path) -> list[httpx.Response]:
     async with app.router.lifespan_context(app), client:
         before = await client.get("/health/ready")
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.wait_for(services_of(app).stopping.wait(), PATIENCE)
+        await asyncio.wait_for(services_of(app).stopping.wait(), TIMEOUT_SECONDS)
+        assert (await client.post("/predict", files={"file": SEVEN})).json()["digit"] == 7
         return [before, await client.get("/health/ready"), await client.get("/health/live")]
 
 

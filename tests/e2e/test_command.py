@@ -4,21 +4,30 @@ import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.conftest import ROOT, environment, free_port
-from tests.samples import IMAGES
-from tests.support import PATIENCE, SEVEN, wait_for
+from app.registry import store
+from tests.support.images import SEVEN
+from tests.support.paths import IMAGES, ROOT
+from tests.support.servers import environment, free_port
+from tests.support.versions import SHIPPED
+from tests.support.waiting import TIMEOUT_SECONDS, wait_for
 
 DIGITS = str(Path(sys.executable).parent / "digits")
 
 
 def digits(*arguments: str, cwd: Path, stdin: bytes = b"", **settings: str | None) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [DIGITS, *arguments], cwd=cwd, env=environment(**settings), input=stdin, capture_output=True, timeout=PATIENCE
+        [DIGITS, *arguments],
+        cwd=cwd,
+        env=environment(**settings),
+        input=stdin,
+        capture_output=True,
+        timeout=10 * TIMEOUT_SECONDS,  # a conversion imports TensorFlow
     )
     return subprocess.CompletedProcess(arguments, done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -74,27 +83,61 @@ def test_a_wrong_setting(tmp_path: Path, settings: dict[str, str], message: str)
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_in_an_empty_folder_it_serves_the_version_that_ships(tmp_path: Path) -> None:
-    port = free_port()
-    command = [DIGITS, "serve", "--port", str(port), "--workers", "1"]
-    with (tmp_path / "log").open("wb") as log:
-        settings = environment(DIGITS_MODELS=None, DIGITS_STATE=None, DIGITS_WORKER="external")
-        process = subprocess.Popen(command, cwd=tmp_path, env=settings, stderr=log)
+@contextlib.contextmanager
+def serving(command: list[str], cwd: Path, url: str, **settings: str | None) -> Iterator[str]:
+    """The service as a process of its own, from when it is ready until it has stopped well."""
+    with (cwd / "log").open("wb") as log:
+        environ = environment(DIGITS_WORKER="external", **settings)
+        process = subprocess.Popen(command, cwd=cwd, env=environ, stderr=log)
+
+    def ready() -> bool:
+        assert process.poll() is None, (cwd / "log").read_text()
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{url}/health/ready").is_success
+        return False
+
     try:
-        url = f"http://127.0.0.1:{port}"
-
-        def ready() -> bool:
-            assert process.poll() is None
-            with contextlib.suppress(httpx.TransportError):
-                return httpx.get(f"{url}/health/ready").is_success
-            return False
-
         wait_for(ready, "it is ready")
-        assert httpx.post(f"{url}/predict", files={"file": SEVEN}).json()["digit"] == 7
+        yield url
     finally:
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        status = process.wait(TIMEOUT_SECONDS)
+    assert status == 0
+
+
+def test_in_an_empty_folder_it_serves_the_version_that_ships(tmp_path: Path) -> None:
+    command = [DIGITS, "serve", "--port", (port := str(free_port())), "--workers", "1"]
+    with serving(command, tmp_path, f"http://127.0.0.1:{port}", DIGITS_MODELS=None, DIGITS_STATE=None) as url:
+        assert httpx.post(f"{url}/predict", files={"file": SEVEN}).json()["digit"] == 7
     assert (tmp_path / "models/digits/CURRENT").read_text() == "1\n"
+
+
+def test_a_saved_keras_file_is_served_as_it_is(tmp_path: Path) -> None:
+    """It is converted once, into a folder of its own; another range of pixels is another conversion."""
+    model = SHIPPED / "1" / "model.keras"
+    settings = {"DIGITS_MODELS": None, "DIGITS_STATE": None, "DIGITS_MODEL": str(model)}
+    done = digits("read", str(IMAGES / "seven.png"), cwd=tmp_path, **settings)
+    assert done.stdout.split()[1] == "7", done.stderr
+    (folder,) = (tmp_path / "state/keras").iterdir()
+    manifest = store.verify(folder / "1").manifest
+    assert (manifest.recipe, manifest.metrics, manifest.tta_threshold) == (None, {}, None)
+    assert not (tmp_path / "runs").exists()
+    converted = (folder / "1" / store.MANIFEST).stat()
+    assert digits("read", str(IMAGES / "three.jpg"), cwd=tmp_path, **settings).stdout.split()[1] == "3"
+    assert (folder / "1" / store.MANIFEST).stat() == converted
+    command = [DIGITS, "serve", "--model", str(model), "--port", (port := str(free_port())), "--workers", "1"]
+    with serving(command, tmp_path, f"http://127.0.0.1:{port}", DIGITS_MODELS=None, DIGITS_STATE=None) as url:
+        card = httpx.get(f"{url}/models/1").json()["card"]
+        assert card["recipe"] is None
+        assert httpx.post(f"{url}/predict", files={"file": SEVEN}).json()["digit"] == 7
+
+
+def test_a_file_that_is_no_network(tmp_path: Path) -> None:
+    (tmp_path / "network.keras").write_text("nothing of the kind")
+    done = digits("serve", "--model", "network.keras", cwd=tmp_path, DIGITS_MODELS=None, DIGITS_STATE=None)
+    assert done.returncode == 1
+    (line,) = map(json.loads, done.stderr.splitlines()[-1:])
+    assert "network.keras is not a Keras file that can be loaded" in line["message"]
 
 
 def test_training_has_a_command_line_of_its_own(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from benchmarks.browser import answer, clear, draw
 from benchmarks.drawing import PLACES, SIZES, placed, shapes
-from tests.conftest import AUTHORISED, TOKEN, Start
-from tests.samples import IMAGES
 from tests.support.browser import SCRIBBLE, drawn_at, launched, opened, touch
-from tests.versions import shipped
+from tests.support.paths import IMAGES
+from tests.support.servers import AUTHORISED, TOKEN, Start
+from tests.support.versions import shipped
 
 SEVEN = [[(0.28, 0.25), (0.72, 0.24), (0.48, 0.82)]]
 LINE = [[(0.3, 0.5), (0.7, 0.5)]]
@@ -285,9 +285,7 @@ def test_teaching_and_taking_back(browser: Browser, start_server: Start, tmp_pat
         expect(page.get_by_test_id("job")).to_contain_text("There is no training data: set DIGITS_DATA")
 
 
-def test_the_whole_story_on_small_data(
-    browser: Browser, start_server: Start, tmp_path: Path, small_data: Path
-) -> None:
+def test_the_whole_story_on_small_data(browser: Browser, start_server: Start, tmp_path: Path, small_data: Path) -> None:
     """Teach, retrain, watch, read the verdict, go back, and call one off."""
     server = start_server(
         DIGITS_MODELS=str(shipped(tmp_path / "models")), DIGITS_DATA=str(small_data), DIGITS_VERIFY_DATA="false"

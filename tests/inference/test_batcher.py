@@ -15,7 +15,7 @@ from app.errors import Overloaded, TooLate
 from app.inference.batcher import CONGESTED_RUNS, Batcher
 from app.inference.engine import Images, Probabilities
 from app.inference.ensemble import Cascade, Stage
-from tests.support import PATIENCE
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 UNDECIDED = 200  # images of this value and above are left to the next stage
 BROKEN = 99  # a batch with an image of this value fails
@@ -42,7 +42,7 @@ class Network:
         values = images[:, 0, 0]
         self.threads.add(threading.current_thread())
         self.runs.append(values.tolist())
-        assert self.on_loop or self.go.acquire(timeout=PATIENCE)
+        assert self.on_loop or self.go.acquire(timeout=TIMEOUT_SECONDS)
         if self.broken & {*values.tolist()}:
             raise RuntimeError("the network broke")
         rows = np.zeros((len(images), 10), np.float32)
@@ -78,8 +78,7 @@ def stages(rows: Probabilities) -> list[int]:
 
 
 async def started(network: Network, runs: int) -> None:
-    while len(network.runs) < runs:
-        await asyncio.sleep(0.001)
+    await until(lambda: len(network.runs) >= runs, "a run")
 
 
 async def busy(batcher: Batcher, network: Network) -> None:
@@ -98,7 +97,7 @@ async def nobody_waits(batcher: Batcher) -> None:
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
     async def with_limit() -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await scenario
 
     asyncio.run(with_limit())
@@ -659,7 +658,7 @@ def test_its_thread_ends_when_nobody_refers_to_it(is_fast: bool) -> None:
         del batcher
         gc.collect()
         assert gone() is None
-        await asyncio.to_thread(thread.join, PATIENCE)
+        await asyncio.to_thread(thread.join, TIMEOUT_SECONDS)
         assert not thread.is_alive()
 
     run(scenario())

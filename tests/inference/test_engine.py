@@ -12,8 +12,8 @@ from app.errors import ModelError
 from app.inference.engine import Graph, OpenVinoEngine
 from app.inference.ensemble import LARGE_BATCH_SIZES, load_cascade
 from app.registry import store
-from tests.conftest import SHIPPED
-from tests.samples import handwritten
+from tests.support.images import handwritten
+from tests.support.versions import SHIPPED
 from training.data import Digits
 
 
@@ -47,7 +47,7 @@ def test_its_thread_may_run_on_any_core() -> None:
     """Pinned, the threads of all processes would share the first core."""
     engine = OpenVinoEngine(Graph(store.verify(SHIPPED / str(store.current(SHIPPED)))), threads=1)
     images = np.zeros((16, 28, 28), np.uint8)
-    thread = threading.Thread(target=lambda: [engine.predict(images) for _ in range(100)])
+    thread = threading.Thread(target=lambda: [engine.predict(images) for _ in range(20)])
     thread.start()
     allowed = []
     while thread.is_alive():

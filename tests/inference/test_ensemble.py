@@ -23,9 +23,9 @@ from app.inference.ensemble import (
 )
 from app.registry import store
 from app.registry.store import FIRST_NETWORK_OUTPUT, FIRST_STAGE_OUTPUT
-from tests import versions as made
-from tests.conftest import SHIPPED
-from tests.samples import handwritten
+from tests.support import versions as made
+from tests.support.images import handwritten
+from tests.support.versions import SHIPPED
 
 
 class Constant:
@@ -124,7 +124,7 @@ def test_an_answer_stands_at_the_threshold_and_below_the_least_confidence() -> N
     assert last.undecided(np.zeros((2, 10), np.float32)) == []
 
 
-def test_a_card_says_how_confident_the_first_stage_must_be(tmp_path: Path, graph: Graph) -> None:
+def test_a_manifest_says_how_confident_the_first_stage_must_be(tmp_path: Path, graph: Graph) -> None:
     models = made.shipped(tmp_path / "models")
     folder = models / str(store.current(models))
     images = digits(16, 0)
@@ -163,7 +163,7 @@ def test_the_shipped_version_has_three_stages(graph: Graph) -> None:
     assert [stage.min_confidence for stage in cascade.stages] == [0.0, MIN_TTA_CONFIDENCE, 0.0]
 
 
-def test_a_card_says_whether_there_is_test_time_augmentation(tmp_path: Path, whole: OpenVinoEngine) -> None:
+def test_a_manifest_says_whether_there_is_test_time_augmentation(tmp_path: Path, whole: OpenVinoEngine) -> None:
     models = made.shipped(tmp_path / "models")
     folder = models / str(store.current(models))
     images = ambiguous(20)

@@ -13,9 +13,9 @@ from app.errors import ModelError, Overloaded, VersionNotFound, VersionUnusable
 from app.inference import manager
 from app.inference.manager import LoadError, ModelManager
 from app.registry import store
-from tests.samples import handwritten
-from tests.support import PATIENCE, wait_for
-from tests.versions import add, answer, describe, point, shipped
+from tests.support.images import handwritten
+from tests.support.versions import add, answer, describe, point, shipped
+from tests.support.waiting import TIMEOUT_SECONDS, until, wait_for
 
 IMAGE = handwritten(7, np.random.default_rng(0))
 
@@ -42,6 +42,12 @@ class Counts:
         self.failures += 1
 
 
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no test waits long for it."""
+    monkeypatch.setattr(manager, "POLL_SECONDS", 0.02)
+
+
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     models = shipped(tmp_path / "digits")
@@ -56,17 +62,12 @@ def watched(models: Path, counts: Counts, scenario: Callable[[ModelManager], Awa
         service = ModelManager(models, 1, counts)
         watching = asyncio.create_task(service.watch())
         try:
-            await asyncio.wait_for(scenario(service), PATIENCE)
+            await asyncio.wait_for(scenario(service), TIMEOUT_SECONDS)
         finally:
             watching.cancel()
             await asyncio.wait([watching])
 
     asyncio.run(tell())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 def inference_threads() -> set[threading.Thread]:
@@ -89,7 +90,7 @@ def test_a_request_keeps_the_version_that_it_took(models: Path, is_fast: bool) -
     async def scenario(service: ModelManager) -> None:
         old = service.model
         point(models, "2\n")
-        await until(lambda: service.model.manifest.version == 2)
+        await until(lambda: service.model.manifest.version == 2, "version 2")
         # Long after the exchange, and called for the first time.
         assert old.manifest.version == 1
         assert np.allclose((await old.batcher.submit(IMAGE[None]))[0], answers[0], atol=1e-5)
@@ -118,7 +119,7 @@ def test_threads_end_with_the_version_that_nobody_refers_to(models: Path) -> Non
         assert threads() == 2
         del batcher
         gc.collect()
-        await until(lambda: threads() == 1)
+        await until(lambda: threads() == 1, "the thread's end")
 
     watched(models, Counts(), scenario)
     gc.collect()
@@ -204,12 +205,12 @@ def test_a_load_error_is_logged_once_and_tried_again(models: Path, monkeypatch: 
         plain = manager.load_version
         monkeypatch.setattr(manager, "load_version", load)
         point(models, "2\n")
-        await until(lambda: counts.failures >= 3)
+        await until(lambda: counts.failures >= 3, "three attempts")
         assert service.model.manifest.version == 1
         assert service.load_error == LoadError(2, "the disk is full")
         assert counts.is_behind
         refuse = False
-        await until(lambda: service.model.manifest.version == 2)
+        await until(lambda: service.model.manifest.version == 2, "version 2")
         assert service.load_error is None
         assert not counts.is_behind
 
@@ -230,13 +231,13 @@ def test_the_manager_goes_on_following_current_whatever_goes_wrong(
         with monkeypatch.context() as patch:
             patch.setattr(manager, "load_version", load)
             point(models, "2\n")
-            await until(lambda: service.load_error is not None)
+            await until(lambda: service.load_error is not None, "the error")
             assert service.load_error
             assert service.load_error.version == 2
         point(models, "1\n")
-        await until(lambda: service.load_error is None)
+        await until(lambda: service.load_error is None, "that all is well")
         point(models, "2\n")
-        await until(lambda: service.model.manifest.version == 2)
+        await until(lambda: service.model.manifest.version == 2, "version 2")
 
     watched(models, counts, scenario)
 
@@ -248,17 +249,17 @@ def test_the_event_loop_goes_on_while_a_version_loads(models: Path, monkeypatch:
 
         def load(*arguments: object, **named: object) -> object:
             loading.set()
-            assert go.wait(PATIENCE)
+            assert go.wait(TIMEOUT_SECONDS)
             return plain(*arguments, **named)  # type: ignore[arg-type]
 
         monkeypatch.setattr(manager, "load_version", load)
         point(models, "2\n")
-        await until(loading.is_set)
+        await until(loading.is_set, "the load")
         model = service.model
         for _ in range(10):
             assert (await model.batcher.submit(IMAGE[None])).shape == (1, 10)
         go.set()
-        await until(lambda: service.model.manifest.version == 2)
+        await until(lambda: service.model.manifest.version == 2, "version 2")
 
     watched(models, Counts(), scenario)
 
@@ -288,14 +289,14 @@ def test_current_that_names_no_version_is_a_load_error(models: Path) -> None:
 
     async def scenario(service: ModelManager) -> None:
         point(models, "nonsense\n")
-        await until(lambda: service.load_error is not None)
+        await until(lambda: service.load_error is not None, "the error")
         assert service.load_error
         assert service.load_error.version is None
         assert service.load_error.reason.startswith("CURRENT")
         assert service.model.manifest.version == 1
         assert counts.is_behind
         point(models, "1\n")
-        await until(lambda: service.load_error is None)
+        await until(lambda: service.load_error is None, "that all is well")
         assert not counts.is_behind
 
     watched(models, counts, scenario)

@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from app.registry import store
 from app.registry.manifest import Manifest, ManifestError, Metrics
 from app.registry.store import VersionError
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 def stage(folder: Path, content: bytes = b"network") -> Path:
@@ -91,7 +91,7 @@ def test_tidying_only_sweeps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", ["publish", "activate", "tidy"])
-def test_a_writer_waits_for_the_one_before(tmp_path: Path, write: str) -> None:
+def test_a_writer_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
     store.publish(staged, models)
     (models / ".incoming-of-the-other").mkdir()
@@ -102,13 +102,20 @@ def test_a_writer_waits_for_the_one_before(tmp_path: Path, write: str) -> None:
     }
     held = os.open(models, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
+    waits, lock = threading.Event(), fcntl.flock
+
+    def flock(file: int, operation: int) -> None:
+        waits.set()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
     thread = threading.Thread(target=calls[write])
     thread.start()
-    time.sleep(0.2)
+    assert waits.wait(TIMEOUT_SECONDS)
     assert thread.is_alive()
     assert sorted(path.name for path in models.iterdir()) == [".incoming-of-the-other", "1", "CURRENT"]
     os.close(held)
-    thread.join(10)
+    thread.join(TIMEOUT_SECONDS)
     assert not thread.is_alive()
     assert not (models / ".incoming-of-the-other").exists()
 
@@ -172,6 +179,15 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert store.current(models) == 1
 
 
+def test_what_names_no_version_in_current(tmp_path: Path) -> None:
+    for content in ("", "\n", "two\n", "-1", "1.0", "01", "9" * 5000, "²", "../1"):
+        (tmp_path / store.CURRENT).write_text(content)
+        with pytest.raises(VersionError, match="CURRENT"):
+            store.current(tmp_path)
+        (tmp_path / store.CURRENT).write_text("17\n")
+        assert store.current(tmp_path) == 17, content
+
+
 def test_activation_refuses_what_is_not_sound(tmp_path: Path) -> None:
     staged, models = stage(tmp_path / "staged"), tmp_path / "models"
     store.publish(staged, models)
@@ -185,7 +201,7 @@ def test_activation_refuses_what_is_not_sound(tmp_path: Path) -> None:
     assert store.current(models) == 2
 
 
-def test_the_card_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_the_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     models = tmp_path / "models"
     store.publish(stage(tmp_path / "staged"), models)
     (models / "1").rename(models / "4")
@@ -207,7 +223,7 @@ def test_every_byte_of_a_version_is_guarded(tmp_path: Path) -> None:
     store.verify(models / "1")
 
 
-def test_cards_come_back_as_they_were() -> None:
+def test_manifests_come_back_as_they_were() -> None:
     manifest = Manifest(
         created="2026-01-01T00:00:00Z",
         parameters=3,
@@ -220,7 +236,7 @@ def test_cards_come_back_as_they_were() -> None:
     )
     assert Manifest.from_json(manifest.to_json()) == manifest
     values = json.loads(manifest.to_json())
-    del values["job"]  # a card from before there were jobs
+    del values["job"]  # a manifest from before there were jobs
     assert Manifest.from_json(json.dumps(values)) == dataclasses.replace(manifest, job=None)
     with pytest.raises(ManifestError, match="job"):
         Manifest.from_json(json.dumps(values | {"job": "3"}))
@@ -230,7 +246,7 @@ def test_cards_come_back_as_they_were() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "colour": "red"}', "[" * 99_999]
 )
-def test_what_is_not_a_card(text: str) -> None:
+def test_what_is_not_a_manifest(text: str) -> None:
     with pytest.raises(ManifestError):
         Manifest.from_json(text)
 

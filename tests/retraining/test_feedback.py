@@ -15,7 +15,7 @@ from PIL import Image
 from app.database import Database
 from app.errors import DatabaseUnavailable
 from app.retraining.feedback import Example, Feedback
-from tests.samples import encode, handwritten
+from tests.support.images import encode, handwritten
 from training.feedback import load
 
 
@@ -60,12 +60,12 @@ def test_the_same_image_at_once_is_one_row(feedback: Feedback) -> None:
     assert sum(new for _, new in found) == 1
 
 
-def test_about_one_in_five_is_held_back_and_always_the_same(feedback: Feedback) -> None:
-    kept = [feedback.keep(example(seed), 3)[0] for seed in range(200)]
+def test_about_one_in_five_is_held_out_and_always_the_same(feedback: Feedback) -> None:
+    kept = [feedback.keep(example(seed), 3)[0] for seed in range(100)]
     share = sum(found.held_back for found in kept) / len(kept)
     assert 0.1 < share < 0.3
     assert feedback.any()
-    again = [feedback.keep(example(seed), 4)[0] for seed in range(200)]
+    again = [feedback.keep(example(seed), 4)[0] for seed in range(100)]
     assert [found.held_back for found in again] == [found.held_back for found in kept]
 
 
@@ -86,13 +86,11 @@ def test_the_archive_is_what_training_reads(feedback: Feedback, tmp_path: Path) 
     read = load(path)
     held_back = [found for found in kept if found.held_back]
     learned = [found for found in kept if not found.held_back]
-    assert (len(read.train), len(read.held_back)) == (len(learned), len(held_back))
-    both = zip((*learned, *held_back), (*read.train.images, *read.held_back.images), strict=True)
+    assert (len(read.train), len(read.held_out)) == (len(learned), len(held_back))
+    both = zip((*learned, *held_back), (*read.train.images, *read.held_out.images), strict=True)
     for found, image in both:
         np.testing.assert_array_equal(found.example.seen, image)
-    labels = dict(
-        zip([f.id for f in (*learned, *held_back)], (*read.train.labels, *read.held_back.labels), strict=True)
-    )
+    labels = dict(zip([f.id for f in (*learned, *held_back)], (*read.train.labels, *read.held_out.labels), strict=True))
     assert labels[kept[0].id] == 9
     assert labels[kept[1].id] == 1
     with zipfile.ZipFile(path) as archive:

@@ -34,20 +34,20 @@ def paired(images: int, candidate: int, current: int) -> Paired:
 def test_better_feedback_and_as_good_on_mnist_passes() -> None:
     verdict = judge(EVEN, paired(60, 57, 20))
     assert (verdict.publish, verdict.passed, verdict.forced) == (True, True, False)
-    assert "57 of 60 right beside 20" in verdict.reason
+    assert "57 of 60 correct; current version: 20" in verdict.reason
 
 
 def test_no_better_on_feedback_is_rejected() -> None:
     verdict = judge(EVEN, paired(60, 20, 20))
     assert not verdict.publish
-    assert "not better on feedback 20 of 60 right beside 20" in verdict.reason
+    assert "not better on feedback (20 of 60 correct; current version: 20)" in verdict.reason
 
 
 def test_significantly_worse_on_mnist_is_rejected_however_good_on_feedback() -> None:
     worse = dataclasses.replace(EVEN, candidate=9_940, only_candidate=10, only_current=30)
     verdict = judge(worse, paired(60, 60, 0))
     assert not verdict.publish
-    assert "significantly worse on MNIST 9,940 of 10,000 right beside 9,960" in verdict.reason
+    assert "significantly worse on MNIST (9,940 of 10,000 correct; current version: 9,960)" in verdict.reason
 
 
 def test_a_little_worse_on_mnist_may_be_chance() -> None:
@@ -88,7 +88,7 @@ def test_images_that_the_current_version_knows_by_heart_are_not_held_against_a_n
     assert not judge(learned, None).publish
     verdict = judge(learned, None, (9_955, 10_000))
     assert verdict.publish
-    assert "9,955 of 10,000 in the serving version's card" in verdict.reason
+    assert "9,955 of 10,000 in its manifest" in verdict.reason
     assert not judge(learned, None, (9_990, 10_000)).publish
     assert judge(learned, None, (9_990, 10_000)).chance < 0.01
     # One that was fine-tuned from it has learned them too: the two are compared image by image.

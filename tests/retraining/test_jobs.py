@@ -1,4 +1,4 @@
-"""Jobs in the database: order, claims, leases, and what is never done twice."""
+"""Jobs in the database: order, leases, and what is never done twice."""
 
 import threading
 from collections import Counter
@@ -115,7 +115,7 @@ def test_ten_workers_and_twenty_jobs_each_run_once(database_url: str) -> None:
     jobs = Jobs(base, 60)
     numbers = [submit(jobs).id for _ in range(20)]
     for _ in range(3000):
-        if jobs.get(numbers[-1]).status.over:
+        if jobs.get(numbers[-1]).status.is_over:
             break
         enough.wait(0.01)
     enough.set()
@@ -266,7 +266,7 @@ def test_a_verdict_comes_too_late_for_a_job_that_was_called_off(jobs: Jobs) -> N
 
 
 def test_a_long_story_is_told_in_parts(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.retraining.jobs.MOST_EVENTS", 2)
+    monkeypatch.setattr("app.retraining.jobs.MAX_EVENTS_PER_READ", 2)
     number = submit(jobs).id
     lease = jobs.claim()
     assert lease is not None
@@ -312,7 +312,7 @@ def test_workers_tell_why_none_can_train(jobs: Jobs) -> None:
 
 
 def test_no_move_leads_out_of_an_end() -> None:
-    assert {status for status in JobStatus if status.over} == {
+    assert {status for status in JobStatus if status.is_over} == {
         JobStatus.PUBLISHED,
         JobStatus.REJECTED,
         JobStatus.FAILED,

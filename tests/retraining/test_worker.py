@@ -18,7 +18,7 @@ from app.retraining import worker
 from app.retraining.jobs import Jobs, JobStatus, Lease, Request
 from app.retraining.worker import Worker
 from app.settings import Settings
-from tests.versions import add, point, shipped
+from tests.support.versions import add, point, shipped
 
 BETTER = {"images": 100, "candidate": 99, "current": 90, "only_candidate": 9, "only_current": 0}
 EQUAL = {"images": 100, "candidate": 99, "current": 99, "only_candidate": 0, "only_current": 0}
@@ -73,7 +73,7 @@ def take(jobs: Jobs, **wanted: object) -> Lease:
 
 
 def again(base: Database) -> Lease:
-    """The claim of the worker that comes after one that is gone."""
+    """The lease of the worker that comes after one that is gone."""
     with base.writing() as connection:
         connection.exec_driver_sql("UPDATE jobs SET lease = 0")
     lease = Jobs(base, 60).claim()
@@ -114,7 +114,7 @@ def test_the_folder_of_a_job_that_begins_meanwhile_is_not_swept_away(
         return found
 
     monkeypatch.setattr(played._jobs, "unfinished", and_then_one_begins)
-    played._sweep()
+    played._remove_old_folders()
     assert [path.name for path in (settings.state / "runs").iterdir()] == ["1"]
 
 
@@ -242,7 +242,7 @@ def test_a_training_that_ends_on_a_full_disk_is_not_tried_again(
     Worker(settings, base)._work(again)
     job = jobs.get(lease.job.id)
     assert job.status is JobStatus.FAILED
-    assert "no room left" in (job.reason or "")
+    assert "is full" in (job.reason or "")
     assert not (settings.state / "runs" / "1").exists()
 
 

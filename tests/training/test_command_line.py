@@ -1,9 +1,7 @@
 """The command line as its users run it: processes, files, exit statuses."""
 
-import contextlib
 import csv
 import fcntl
-import io
 import json
 import os
 import shutil
@@ -13,70 +11,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
-from unittest import mock
 
 import pytest
 from PIL import Image
 
 from app.registry import store
-from tests.conftest import ROOT
-from tests.samples import write_idx
-from training.__main__ import main
-
-# Downloads are sent to a port where nobody listens.
-OFFLINE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+from app.registry.manifest import FORMAT
+from tests.support.images import write_idx
+from tests.support.training import command, environment, run, run_here
+from training import data
 
 # So many that a training can be killed long before it ends; each takes a tenth of a second.
 EPOCHS = 12
-
-
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "training", *map(str, arguments)]
-
-
-def environment(**more: str) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
-    return plain | {"PYTHONPATH": str(ROOT)} | more
-
-
-def run(folder: Path, *arguments: str | Path, status: int = 0, **more: str) -> str:
-    """Run a command in a folder; its output, errors included."""
-    done = subprocess.run(
-        command(*arguments),
-        cwd=folder,
-        env=environment(**more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout
-    assert "Traceback" not in done.stdout
-    return done.stdout
-
-
-def run_here(folder: Path, *arguments: str | Path, status: int = 0) -> str:
-    """The same in this process, which has imported what takes another some seconds."""
-    output = io.StringIO()
-    assert main_here(folder, [*map(str, arguments)], output, output) == status, output.getvalue()
-    return output.getvalue()
-
-
-def main_here(folder: Path, arguments: list[str], output: TextIO, errors: TextIO) -> int:
-    """Run a command in this process and a folder; its status."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with (
-            contextlib.chdir(folder),
-            mock.patch.dict(os.environ, environment(), clear=True),
-            contextlib.redirect_stdout(output),
-            contextlib.redirect_stderr(errors),
-        ):
-            return main(arguments)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def fit(small_data: Path, *more: str) -> list[str]:
@@ -115,18 +61,29 @@ def test_a_finished_run_is_not_published_twice(trained: Path, small_data: Path) 
 
 
 def test_evaluate_measures_the_same_again(trained: Path, small_data: Path) -> None:
-    output = run(trained, "evaluate", "1", "--data", small_data, "--no-verify")
+    output = run_here(trained, "evaluate", "1", "--data", small_data, "--no-verify")
     assert "on validation" in output
-    assert "its card says: the same" in output
+    assert "its manifest says: the same" in output
     assert "on test" in run_here(trained, "evaluate", "1", "--data", small_data, "--no-verify", "--split", "test")
 
 
-def test_export_and_activate(trained: Path, small_data: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras cannot download MNIST."""
+    import keras
+
+    def fail() -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
+
+
+def test_export_reports_to_nobody(trained: Path, small_data: Path, tmp_path: Path) -> None:
+    """The converter that writes the graph would report to its makers over the network, and note at home who we are."""
     file = trained / "models/digits/1/model.keras"
-    arguments = ["export", file, "--data", small_data, "--no-verify", "--models", "other/digits"]
-    # The converter that writes the graph would tell its makers, over the network, and note at home who we are.
     with socket.create_server(("127.0.0.1", 0)) as everybody:
         proxy = f"http://127.0.0.1:{everybody.getsockname()[1]}"
+        arguments = ["export", file, "--data", small_data, "--no-verify", "--models", tmp_path / "models"]
         output = run(trained, *arguments, https_proxy=proxy, HTTPS_PROXY=proxy, HOME=str(tmp_path), CI="")
         everybody.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -134,13 +91,18 @@ def test_export_and_activate(trained: Path, small_data: Path, tmp_path: Path) ->
     assert not (tmp_path / "intel").exists()
     assert "published as version 1" in output
     assert "test: " in output
-    assert "nowhere" in run_here(trained, "export", file, "--data", "nowhere", status=2)
-    output = run(trained, "export", file, "--models", "other/digits", **OFFLINE, HOME=str(trained / "nobody"))
+
+
+def test_export_and_activate(trained: Path, tmp_path: Path, offline: None) -> None:
+    file = trained / "models/digits/1/model.keras"
+    shutil.copytree(trained / "models", tmp_path / "models")
+    assert "nowhere" in run_here(tmp_path, "export", file, "--data", "nowhere", status=2)
+    output = run_here(tmp_path, "export", file)
     assert "not measured" in output
     assert "version 1 still serves" in output
-    run_here(trained, "activate", "2", "--models", "other/digits")
-    assert store.current(trained / "other/digits") == 2
-    assert store.read_manifest(trained / "other/digits/2").metrics == {}
+    run_here(tmp_path, "activate", "2")
+    assert store.current(tmp_path / "models/digits") == 2
+    assert store.read_manifest(tmp_path / "models/digits/2").metrics == {}
 
 
 def test_kill_in_the_middle_and_start_again(trained: Path, small_data: Path, tmp_path: Path) -> None:
@@ -228,7 +190,7 @@ def test_the_service_that_measures_is_not_the_callers(trained: Path, small_data:
         assert list(counted.iterdir()) == []
     finally:
         (trained / "app.py").unlink()
-    assert "its card says: the same" in output
+    assert "its manifest says: the same" in output
 
 
 def test_a_version_that_does_not_start_is_named(trained: Path, small_data: Path, tmp_path: Path) -> None:
@@ -240,22 +202,22 @@ def test_a_version_that_does_not_start_is_named(trained: Path, small_data: Path,
     (version / "model.xml").write_text(graph)
     manifest["files"]["model.xml"] = store.digest(version / "model.xml")
     (version / "card.json").write_text(json.dumps(manifest))
-    output = run(tmp_path, "evaluate", "1", "--data", small_data, "--no-verify", status=2)
+    output = run_here(tmp_path, "evaluate", "1", "--data", small_data, "--no-verify", status=2)
     assert "made from another model.keras" in output.splitlines()[-1]
 
 
 def test_explore(small_data: Path, tmp_path: Path) -> None:
-    output = run(tmp_path, "explore", "--data", small_data, "--no-verify", "--output", "samples.png")
+    output = run_here(tmp_path, "explore", "--data", small_data, "--no-verify", "--output", "samples.png")
     assert "(600, 28, 28) uint8" in output
     assert "(100, 28, 28) uint8" in output
     with Image.open(tmp_path / "samples.png") as image:
         assert min(image.size) > 200
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
+def test_mistakes_get_one_clear_line(tmp_path: Path) -> None:
+    for arguments, word in (
         (["fit", "nonesuch"], "default"),
+        (["fit", "quick", "--recipe", "my.toml"], "not both"),
         (["fit", "--epochs", "0"], "at least 1"),
         (["fit", "--seed", "4294967296"], "whole number"),
         (["fit", "--data", "nowhere"], "--data or DIGITS_DATA"),
@@ -265,22 +227,53 @@ def test_explore(small_data: Path, tmp_path: Path) -> None:
         (["activate", "9"], "models/digits/9"),
         (["explore", "--data", "nowhere", "--output", "/proc/none/x.png"], "nowhere"),
         ([], "COMMAND"),
-    ],
-)
-def test_mistakes_get_one_clear_line(tmp_path: Path, arguments: list[str], word: str) -> None:
-    output = run(tmp_path, *arguments, status=2)
-    assert word in output.splitlines()[-1]
+    ):
+        output = run_here(tmp_path, *arguments, status=2)
+        assert word in output.splitlines()[-1], arguments
+
+
+def test_help_and_mistakes_import_no_heavy_library(tmp_path: Path) -> None:
+    program = """
+import contextlib, sys
+from training.__main__ import main
+for arguments in (["--help"], ["fit", "--help"], ["fit", "nonesuch"], ["evaluate", "9"], ["fit", "--recipe", "x.toml"]):
+    with contextlib.suppress(SystemExit):
+        assert main(arguments) == 2
+heavy = {"keras", "tensorflow", "matplotlib", "openvino", "sklearn", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_that_cannot_be_written(small_data: Path, tmp_path: Path) -> None:
-    output = run(tmp_path, "explore", "--data", small_data, "--no-verify", "--output", "/proc/nowhere/x.png", status=2)
-    assert "/proc/nowhere" in output.splitlines()[-1]
+    arguments = ["explore", "--data", small_data, "--no-verify", "--output", "/proc/nowhere/x.png"]
+    assert "/proc/nowhere" in run_here(tmp_path, *arguments, status=2).splitlines()[-1]
 
 
-def test_no_data_and_no_network(tmp_path: Path) -> None:
-    output = run(tmp_path, "explore", status=2, HOME=str(tmp_path), **OFFLINE)
+def test_no_data_and_no_network(tmp_path: Path, offline: None) -> None:
+    output = run_here(tmp_path, "explore", status=2)
     assert "--data or DIGITS_DATA" in output.splitlines()[-1]
+    assert "no route to host" in output
 
 
-def test_the_card_is_plain_json(trained: Path) -> None:
-    assert json.loads((trained / "models/digits/1/card.json").read_text())["format"] == 1
+def test_the_manifest_is_plain_json(trained: Path) -> None:
+    assert json.loads((trained / "models/digits/1/card.json").read_text())["format"] == FORMAT
+
+
+def test_a_final_training_learns_all_and_is_measured_on_the_test_set(small_data: Path, tmp_path: Path) -> None:
+    """In bfloat16, which trains another network than float32."""
+    for precision in ("float32", "mixed_bfloat16"):
+        arguments = ["fit", "dense-512", "--epochs", "1", "--final", "--precision", precision, "--run", precision]
+        output = run_here(tmp_path, *arguments, "--data", small_data, "--no-verify")
+        assert "test: " in output
+        assert "validation" not in output
+    digits = data.load(small_data, verify=False)
+    manifests = [store.read_manifest(tmp_path / f"models/digits/{number}") for number in (1, 2)]
+    for manifest, precision in zip(manifests, ("float32", "mixed_bfloat16"), strict=True):
+        assert manifest.precision == precision
+        assert manifest.data == {"train": digits.train.digest(), "test": digits.test.digest()}
+        assert manifest.metrics["test"].images == 100
+    assert manifests[0].files[store.KERAS] != manifests[1].files[store.KERAS]

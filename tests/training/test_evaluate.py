@@ -14,9 +14,9 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from app.registry import store
 from app.registry.manifest import Manifest
-from tests.conftest import SHIPPED
-from tests.samples import handwritten, write_idx
-from tests.training.test_command_line import run
+from tests.support.images import handwritten, write_idx
+from tests.support.training import rows, run_here
+from tests.support.versions import SHIPPED
 from training import candidate
 from training.data import Split
 from training.evaluate import Evaluation, Service, listens, png
@@ -55,7 +55,7 @@ def test_figures_by_hand() -> None:
     assert metrics.brier == pytest.approx(np.mean(expected), abs=2e-6)
 
 
-def test_figures_are_those_of_others() -> None:
+def test_figures_with_scikit_learn() -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 10, 400)
     digits = np.where(random.random(400) < 0.7, labels, random.integers(0, 10, 400))
@@ -83,7 +83,7 @@ def replying(reply: object, status: int = 200) -> Service:
     return Service(httpx.Client(transport=transport, base_url="http://digits"))
 
 
-def test_replies_that_decline() -> None:
+def test_rejections() -> None:
     """And one of an image that cannot be read."""
     sure, even = [0, 1] + [0] * 8, [0.1] * 10
     entries = [
@@ -98,13 +98,13 @@ def test_replies_that_decline() -> None:
     assert found.metrics().accepted == round(1 / 3, 6)
 
     answered = {"digit": 4, "confidence": 0.5, "accepted": True, "reason": None}
-    assert not replying(answered).answer(b"").declined
+    assert not replying(answered).answer(b"").rejected
     unsure = replying(answered | {"accepted": False, "reason": "several_digits"}).answer(b"")
     assert unsure == Answer(4, 0.5, "several digits")
-    assert unsure.declined
+    assert unsure.rejected
     refused = replying({"detail": "no image"}, 415).answer(b"")
     assert refused == Answer(None, 0.0, "no image")
-    assert refused.declined
+    assert refused.rejected
 
 
 def test_a_grey_image_is_sent_as_it_is() -> None:
@@ -145,16 +145,16 @@ def test_a_candidate_has_all_figures_and_their_pictures(measured: tuple[Path, Sp
 def test_the_command_says_how_sure_and_how_well_corrupted(tmp_path: Path) -> None:
     data = write_idx(tmp_path / "data", 20, 20)
     arguments = ("--models", SHIPPED, "--data", data, "--no-verify")
-    output = run(tmp_path, "evaluate", "1", *arguments, "--corruptions", "--scenes")
+    output = run_here(tmp_path, "evaluate", "1", *arguments, "--corruptions", "--scenes")
     assert "version 1 on test: " in output
     assert ", ece 0." in output
     told = store.read_manifest(SHIPPED / "1").metrics["test"]
-    assert f"{told.correct:,} right, nll {told.nll:.4f}, on other images" in output
-    corrupted, on_paper = output.split("| scene | ")
-    rows = [line for line in corrupted.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + 1 + 15 + 2
-    assert rows[2].startswith("| none | ")
-    assert rows[-1].startswith("| worst: ")
+    assert f"{told.correct:,} correct, nll {told.nll:.4f}, on other images" in output
+    corrupted, on_paper = "\n".join(rows(output)).split("| scene | ")
+    lines = [line for line in rows(corrupted) if line.startswith("| ")]
+    assert len(lines) == 2 + 1 + 15 + 2
+    assert lines[2].startswith("| none | ")
+    assert lines[-1].startswith("| worst: ")
     assert [line.split(" | ")[0] for line in on_paper.splitlines()[2:4]] == ["| clean", "| small"]
     assert on_paper.splitlines()[-1].startswith("| **mean** | ")
 

@@ -159,8 +159,8 @@ def pair(layers: tuple[Layer, ...] | None = None) -> tuple[keras.Model, list[ker
     recipe = recipes.find("quick")
     recipe = dataclasses.replace(recipe, layers=layers or recipe.layers)
     keras.utils.set_random_seed(2)
-    members = [build(recipe, name=f"member-{number}") for number in range(2)]
-    return join(members, "pair"), members
+    networks = [build(recipe, name=f"network-{number}") for number in range(2)]
+    return join(networks, "pair"), networks
 
 
 @pytest.mark.parametrize(
@@ -174,22 +174,22 @@ def pair(layers: tuple[Layer, ...] | None = None) -> tuple[keras.Model, list[ker
         ((Flatten(), Dense(10), Softmax()), False),  # nothing to round
     ],
 )
-def test_the_first_of_several_members_can_be_asked_alone(
+def test_the_first_network_of_an_ensemble_can_be_asked_alone(
     tmp_path: Path, layers: tuple[Layer, ...] | None, rounded: bool
 ) -> None:
-    joined, members = pair(layers)
+    joined, networks = pair(layers)
     export.stage(joined, tmp_path / "staged", tta_threshold=0.85)
     version = store.verify(tmp_path / "staged")
     images = export.check_images(20)
-    whole, first = (np.asarray(network(images[..., None])) for network in (joined, members[0]))
+    whole, first = (np.asarray(network(images[..., None])) for network in (joined, networks[0]))
     assert np.abs(whole - first).max() > 1e-3
     assert OpenVinoEngine(Graph(version), threads=1).predict(images) == pytest.approx(whole, abs=1e-5)
     alone = OpenVinoEngine(Graph(version), threads=1, output=store.FIRST_NETWORK_OUTPUT).predict(images)
-    assert alone == pytest.approx(first, abs=5e-3)  # it is in 8 bits
+    assert alone == pytest.approx(first, abs=5e-3)  # it is in int8
     assert (np.abs(alone - first).max() > 1e-5) == rounded
 
 
-def test_a_scout_is_a_file_of_its_own_and_an_output_of_the_graph(tmp_path: Path) -> None:
+def test_a_first_stage_is_a_file_of_its_own_and_an_output_of_the_graph(tmp_path: Path) -> None:
     joined, (first, _) = pair()
     first_stage = build(recipes.find("quick"), name="first_stage")
     first_stage.set_weights(first.get_weights())
@@ -205,7 +205,7 @@ def test_a_scout_is_a_file_of_its_own_and_an_output_of_the_graph(tmp_path: Path)
         OpenVinoEngine(Graph(version), threads=1, output=output).predict(images)
         for output in (store.FIRST_NETWORK_OUTPUT, store.FIRST_STAGE_OUTPUT)
     ]
-    assert np.array_equal(*answers)  # it is the first member's twin
+    assert np.array_equal(*answers)  # it is the first network's twin
     assert answers[1] == pytest.approx(read, abs=5e-3)
     (version.path / store.FIRST_STAGE).write_bytes(b"another")
     with pytest.raises(store.VersionError, match=r"first_stage\.keras"):
@@ -217,11 +217,11 @@ def test_where_none_is_asked_alone_the_graph_has_none(tmp_path: Path) -> None:
     assert len(openvino.Core().read_model(tmp_path / "staged" / store.GRAPH).outputs) == 1
 
 
-def test_a_network_that_8_bits_are_too_few_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_int8_changes_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantise, "WEIGHT_LEVELS", 2)
     joined, _ = pair()
     joined.set_weights([array * 3 for array in joined.get_weights()])
-    with pytest.raises(TrainingError, match="in 8 bits the first network differs by 0"):
+    with pytest.raises(TrainingError, match="in int8 the first network differs by 0"):
         export.stage(joined, tmp_path / "staged", tta_threshold=0.85)
 
 

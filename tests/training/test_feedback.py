@@ -9,24 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.samples import encode
+from tests.support.images import encode
+from tests.support.training import write_archive
 from training import feedback
 from training.data import Split
 from training.errors import TrainingError
-
-
-def write_archive(path: Path, corrections: list[tuple[Split, bool]]) -> Path:
-    """An archive of whole splits, each held back or not."""
-    with zipfile.ZipFile(path, "w") as archive:
-        lines, number = [], 0
-        for split, held_back in corrections:
-            for image, label in zip(split.images, split.labels, strict=True):
-                number += 1
-                archive.writestr(f"seen/{number}.png", encode(image))
-                line = {"id": number, "label": int(label), "held_back": held_back, "seen": f"seen/{number}.png"}
-                lines.append(json.dumps(line | {"model_version": 1}))
-        archive.writestr("feedback.jsonl", "".join(f"{line}\n" for line in lines))
-    return path
 
 
 def some(count: int, seed: int = 0) -> Split:
@@ -39,13 +26,13 @@ def test_an_archive_comes_back_as_it_was(tmp_path: Path) -> None:
     read = feedback.load(write_archive(tmp_path / "a.zip", [(one, False), (two, True), (three, False)]))
     assert np.array_equal(read.train.images, np.concatenate([one.images, three.images]))
     assert np.array_equal(read.train.labels, np.concatenate([one.labels, three.labels]))
-    assert np.array_equal(read.held_back.images, two.images)
-    assert np.array_equal(read.held_back.labels, two.labels)
+    assert np.array_equal(read.held_out.images, two.images)
+    assert np.array_equal(read.held_out.labels, two.labels)
 
 
 def test_an_archive_of_nothing(tmp_path: Path) -> None:
     read = feedback.load(write_archive(tmp_path / "a.zip", []))
-    for split in (read.train, read.held_back):
+    for split in (read.train, read.held_out):
         assert (split.images.shape, split.images.dtype) == ((0, 28, 28), np.uint8)
         assert (split.labels.shape, split.labels.dtype) == ((0,), np.uint8)
 
@@ -121,10 +108,10 @@ def test_no_changed_byte_of_an_archive_breaks_the_reader(tmp_path: Path) -> None
 
 def test_too_many_corrections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = write_archive(tmp_path / "a.zip", [(some(3), False)])
-    monkeypatch.setattr(feedback, "MOST_CORRECTIONS", 2)
+    monkeypatch.setattr(feedback, "MAX_CORRECTIONS", 2)
     with pytest.raises(TrainingError, match="3 lines; at most 2"):
         feedback.load(archive)
-    monkeypatch.setattr(feedback, "LARGEST_LIST", 100)
+    monkeypatch.setattr(feedback, "MAX_LIST_BYTES", 100)
     with pytest.raises(TrainingError, match=r"feedback\.jsonl has .* bytes; at most 100"):
         feedback.load(archive)
 

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from app.registry import store
 from app.registry.manifest import Manifest
 from app.retraining.progress import Progress
-from tests.training.test_command_line import main_here, run, run_here
-from tests.training.test_feedback import write_archive
+from tests.support.training import main_here, run_here, write_archive
 from training import candidate, data, feedback, recipes
 from training.data import Digits
-from training.errors import TrainingError
 from training.evaluate import serving
 from training.recipes import Dense, Flatten, Softmax
 
@@ -33,7 +31,7 @@ def digits(small_data: Path) -> Digits:
 
 @pytest.fixture(scope="module")
 def folder(small_data: Path, digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with version 1, which kept its validation images, and an archive of digits in another hand."""
+    """A folder with version 1, which has not learned its validation images, and an archive of mirrored digits."""
     folder = tmp_path_factory.mktemp("fine-tuning")
     run_here(folder, "fit", "dense-512", "--epochs", "2", "--data", small_data, "--no-verify")
     mirrored = dataclasses.replace(digits.test, images=digits.test.images[:, :, ::-1])
@@ -69,7 +67,7 @@ def changed(folder: Path, manifest: Manifest) -> None:
     (folder / store.MANIFEST).write_text(manifest.to_json())
 
 
-def test_a_scout_learns_on_with_its_network(digits: Digits, tmp_path: Path) -> None:
+def test_a_first_stage_is_fine_tuned_with_its_network(digits: Digits, tmp_path: Path) -> None:
     layers = (Flatten(), Dense(10), Softmax())
     recipe = dataclasses.replace(recipes.find("dense-512"), epochs=1, first_stage=layers, cascade_threshold=0.9)
     known: dict[str, Any] = {"final": False, "seed": 0, "precision": "float32", "report": lambda progress: None}
@@ -87,7 +85,7 @@ def test_a_scout_learns_on_with_its_network(digits: Digits, tmp_path: Path) -> N
     assert 0 < moved < 1e-4  # it began where its parent's had ended
 
 
-def test_a_staged_candidate_and_what_its_card_says(folder: Path, small_data: Path, digits: Digits) -> None:
+def test_a_staged_candidate_and_its_manifest(folder: Path, small_data: Path, digits: Digits) -> None:
     output, errors = call(folder, fine_tuning(small_data, "--stage", "--progress", "json"))
     steps = [Progress.from_json(line) for line in output.splitlines()]
     assert [step.epoch for step in steps if step.epoch_ended] == [1, 2]
@@ -105,11 +103,11 @@ def test_a_staged_candidate_and_what_its_card_says(folder: Path, small_data: Pat
     assert manifest.data == {
         "train": mixed.digest(),
         "validation": validation.digest(),
-        "feedback": given.held_back.digest(),
+        "feedback": given.held_out.digest(),
     }
     assert {name: metrics.images for name, metrics in manifest.metrics.items()} == {"validation": 100, "feedback": 10}
     with serving(made) as service:
-        assert service.read(given.held_back).metrics() == manifest.metrics["feedback"]
+        assert service.read(given.held_out).metrics() == manifest.metrics["feedback"]
     assert store.numbers(folder / "models/digits") == [1]
 
     again, errors = call(folder, fine_tuning(small_data, "--stage", "--progress", "json"))
@@ -131,7 +129,7 @@ def test_what_the_parent_learned_is_no_validation(folder: Path, small_data: Path
     assert "own/1 has learned the images held out" in output
     made = store.read_manifest(own / "2")
     assert (made.parent, set(made.data), set(made.metrics)) == (1, {"train", "feedback"}, {"feedback"})
-    assert "val_loss" in (own / "2/report/history.csv").read_text()  # to watch by, as the progress shows it
+    assert "val_loss" in (own / "2/report/history.csv").read_text()  # the progress shows it
     # And so on through the generations.
     compared = json.loads(call(tmp_path, ["compare", "own/2", "models/digits/1", *known_data(small_data)])[0])
     assert (compared["mnist"]["learned_by_candidate"], compared["mnist"]["learned_by_current"]) == (True, False)
@@ -150,23 +148,23 @@ def test_comparing_counts_what_only_one_reads(folder: Path, small_data: Path, di
     assert len(output.splitlines()) == 1
     compared = json.loads(output)
     validation = digits.held_out()[1]
-    held_back = feedback.load(folder / "feedback.zip").held_back
-    splits = {"mnist": validation, "feedback": held_back}
+    held_out = feedback.load(folder / "feedback.zip").held_out
+    splits = {"mnist": validation, "feedback": held_out}
     read = []
     for version in (candidate, current):
         with serving(version) as service:
             read.append({name: service.read(images) for name, images in splits.items()})
     for name, images in splits.items():
         one, other = (found[name] for found in read)
-        right = [
+        correct = [
             [evaluation.digits[i] == label for i, label in enumerate(images.labels)] for evaluation in (one, other)
         ]
         expected: dict[str, Any] = {
             "images": len(images),
-            "candidate": sum(right[0]),
-            "current": sum(right[1]),
-            "only_candidate": sum(a and not b for a, b in zip(*right, strict=True)),
-            "only_current": sum(b and not a for a, b in zip(*right, strict=True)),
+            "candidate": sum(correct[0]),
+            "current": sum(correct[1]),
+            "only_candidate": sum(a and not b for a, b in zip(*correct, strict=True)),
+            "only_current": sum(b and not a for a, b in zip(*correct, strict=True)),
             "candidate_nll": one.metrics().nll,
             "current_nll": other.metrics().nll,
         }
@@ -206,9 +204,8 @@ def test_versions_that_cannot_be_trained_further(
     assert np.all([word in output.splitlines()[-1] for word in words.split(".*")])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
+def test_mistakes_get_one_clear_line(folder: Path, small_data: Path) -> None:
+    for arguments, word in (
         (["fit", "default", "--start", "models/digits/1"], "leave 'default' out"),
         (["fit", "--start", "models/digits/9"], "models/digits/9"),
         (["fit", "--feedback", "nowhere.zip"], "nowhere.zip"),
@@ -216,27 +213,6 @@ def test_versions_that_cannot_be_trained_further(
         (["fit", "--feedback-share", "nan"], "between 0 and 1"),
         (["fit", "--images", "0"], "at least 1"),
         (["compare", "models/digits/1", "models/digits/9"], "models/digits/9"),
-    ],
-)
-def test_mistakes_get_one_clear_line(folder: Path, small_data: Path, arguments: list[str], word: str) -> None:
-    given = known_data(small_data) if arguments[0] == "compare" else []
-    assert word in run(folder, *arguments, *given, status=2).splitlines()[-1]
-
-
-@pytest.mark.parametrize("name", recipes.RECIPES)
-def test_recipes_come_back_from_a_card(name: str) -> None:
-    recipe = recipes.find(name)
-    assert recipes.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
-    further = recipes.fine_tuning(recipe)
-    assert (further.layers, further.scaling, further.augmentation) == (
-        recipe.layers,
-        recipe.scaling,
-        recipe.augmentation,
-    )
-    assert recipes.fine_tuning(further) == further
-
-
-@pytest.mark.parametrize("change", [{"colour": 1}, {"layers": [{}]}, {"layers": 3}, {"optimiser": None}])
-def test_settings_that_are_no_recipe(change: dict[str, Any]) -> None:
-    with pytest.raises(TrainingError, match="recipe"):
-        recipes.from_dict(recipes.find("default").as_dict() | change)
+    ):
+        given = known_data(small_data) if arguments[0] == "compare" else []
+        assert word in run_here(folder, *arguments, *given, status=2).splitlines()[-1], arguments

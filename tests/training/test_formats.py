@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from app.registry import store
-from tests.conftest import SHIPPED
-from tests.samples import handwritten
-from tests.training.test_command_line import run
+from tests.support.images import handwritten
+from tests.support.training import run_here
+from tests.support.versions import SHIPPED
 from training import formats
-from training.__main__ import FORMATS
+from training.commands.other import FORMATS
 from training.errors import TrainingError
 
 VERSION = SHIPPED / str(store.current(SHIPPED))
@@ -51,8 +51,8 @@ def test_what_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_mistakes(tmp_path: Path) -> None:
     models = ["--models", str(SHIPPED)]
-    assert "invalid choice" in run(tmp_path, "export", "1", "--format", "excel", *models, status=2)
-    assert "number of a version" in run(tmp_path, "export", "x.keras", "--format", "onnx", *models, status=2)
-    assert "999" in run(tmp_path, "export", "999", "--format", "openvino", *models, status=2)
-    unwritable = run(tmp_path, "export", "1", "--format", "openvino", "--output", "/proc/x/y", *models, status=2)
+    assert "invalid choice" in run_here(tmp_path, "export", "1", "--format", "excel", *models, status=2)
+    assert "number of a version" in run_here(tmp_path, "export", "x.keras", "--format", "onnx", *models, status=2)
+    assert "999" in run_here(tmp_path, "export", "999", "--format", "openvino", *models, status=2)
+    unwritable = run_here(tmp_path, "export", "1", "--format", "openvino", "--output", "/proc/x/y", *models, status=2)
     assert "/proc/x" in unwritable.splitlines()[-1]

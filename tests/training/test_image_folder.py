@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import SHIPPED
-from tests.samples import draw, handwritten
-from tests.training.test_command_line import run, run_here
+from tests.support.images import draw, handwritten
+from tests.support.training import rows, run_here
+from tests.support.versions import SHIPPED
 from training.contact_sheet import seen, sheet
 from training.errors import TrainingError
 from training.image_folder import Answer, Picture, auroc, find, tables
@@ -44,14 +44,14 @@ def test_tables_average_over_sources(folder: Path) -> None:
     answers[folder / "digits/big/7_1.png"] = Answer(1, 0.6)
     answers[folder / "digits/big/3_1.png"] = Answer(3, 0.7, "unsure")
     answers[folder / "ood/shapes/blob_1.jpg"] = Answer(8, 0.5)
-    lines = tables(folder, answers).splitlines()
-    assert "| canvas | 1 | 3 | 2 | 66.7% | 66.7% |  |" in lines  # right, though declined, and wrong, though not
-    assert "| digits | 1 | 2 | 1 | 50.0% | 50.0% |  |" in lines  # the group, where the index names no kind
+    lines = rows(tables(folder, answers))
+    assert "| canvas | 1 | 3 | 2 | 66.7% | 66.7% | |" in lines  # correct but rejected, and an error but accepted
+    assert "| digits | 1 | 2 | 1 | 50.0% | 50.0% | |" in lines  # the group, where the index names no kind
     assert lines.index("| digits | small | 2 | 1 | 50.0% | 50.0% |") < lines.index(
         "| canvas | big | 3 | 2 | 66.7% | 33.3% |"
     )
     assert (
-        "| ood | shapes | 1 | 0.0% |  | 0.50 | 0.750 |  |" in lines
+        "| ood | shapes | 1 | 0.0% | | 0.50 | 0.750 | |" in lines
     )  # 1 from the three of one source, 0.5 from the other two
 
 
@@ -68,27 +68,27 @@ def test_pictures_without_a_digit_by_kind(tmp_path: Path) -> None:
     given |= pictures("ood/one", Answer(1, 0.7), Answer(1, 0.7), Answer(1, 0.7), Answer(1, 0.3, "unsure"))
     given |= pictures("ood/two", Answer(None, 0.0, "no image"))
     given |= pictures("ood/three", Answer(1, 0.95))
-    lines = tables(tmp_path, given, {"blank": [Answer(0, 0.1, "blank")]}, np.array([0.96, 0.2])).splitlines()
+    lines = rows(tables(tmp_path, given, {"blank": [Answer(0, 0.1, "blank")]}, np.array([0.96, 0.2])))
     assert "| ood | one | 4 | 25.0% | 0.0% | 0.60 | 0.625 | 0.500 |" in lines
     assert "| ood | icons | 2 | 5 | 62.5% | 50.0% | 0.30 | 0.812 | 0.750 |" in lines
     assert "| ood | charts | 1 | 1 | 0.0% | 0.0% | 0.95 | 0.000 | 0.500 |" in lines
     assert "| ood | all | 3 | 6 | 41.7% | 33.3% | 0.52 | 0.542 | 0.667 |" in lines
-    assert "| blank | made | 1 | 100.0% | 100.0% | 0.10 | 1.000 | 1.000 |" in lines
+    assert "| blank | synthetic | 1 | 100.0% | 100.0% | 0.10 | 1.000 | 1.000 |" in lines
     assert "| blank | all | 1 | 1 | 100.0% | 100.0% | 0.10 | 1.000 | 1.000 |" in lines
-    assert not [line for line in lines if line.startswith("| blank | made | 1 | 1 |")]
+    assert not [line for line in lines if line.startswith("| blank | synthetic | 1 | 1 |")]
 
 
-def test_declined_by_a_threshold_that_is_the_same_for_all_versions(tmp_path: Path) -> None:
+def test_rejected_by_a_threshold_that_is_the_same_for_all_versions(tmp_path: Path) -> None:
     """The one that accepts 99.5 % of MNIST's digits; what can be seen on a picture counts whatever the confidence."""
     mnist = np.concatenate([np.linspace(0.1, 0.5, 4), np.full(996, 0.8)])
     one, two = tmp_path / "digits/a/1.png", tmp_path / "digits/a/2.png"
     digits = {one: Answer(1, 0.8), two: Answer(2, 0.79)}
     others = [Answer(1, 0.8), Answer(1, 0.6), Answer(1, 0.8, "unsure"), Answer(1, 0.9, "several digits")]
-    lines = tables(tmp_path, digits, {"noise": others}, mnist).splitlines()
+    lines = rows(tables(tmp_path, digits, {"noise": others}, mnist))
     assert "| digits | 1 | 2 | 2 | 100.0% | 100.0% | 50.0% |" in lines
-    assert [line for line in lines if line.startswith("| noise | made | 4 | 50.0% | 50.0% | 0.78 | ")]
+    assert [line for line in lines if line.startswith("| noise | synthetic | 4 | 50.0% | 50.0% | 0.78 | ")]
     # Without MNIST's there is no such threshold.
-    assert "| digits | 1 | 2 | 2 | 100.0% | 100.0% |  |" in tables(tmp_path, digits).splitlines()
+    assert "| digits | 1 | 2 | 2 | 100.0% | 100.0% | |" in rows(tables(tmp_path, digits))
 
 
 def test_area_under_the_curve_counts_pairs() -> None:
@@ -125,10 +125,10 @@ def test_a_sheet_is_red_where_wrong(folder: Path, tmp_path: Path) -> None:
 
 def test_both_commands(folder: Path, tmp_path: Path) -> None:
     models = str(SHIPPED)
-    output = run(tmp_path, "evaluate", "1", "--models", models, "--pictures", folder)
+    output = "\n".join(rows(run_here(tmp_path, "evaluate", "1", "--models", models, "--pictures", folder)))
     assert "| digits | small | 2 | 1 | 50.0% | 50.0% |" in output
     assert "| blank | all | 1 | 200 | " in output
-    output = run(tmp_path, "look", folder, "--models", models, "--version", "1", "--output", "sheet.png")
+    output = run_here(tmp_path, "look", folder, "--models", models, "--version", "1", "--output", "sheet.png")
     assert "6 of 6 pictures, read by version 1: sheet.png" in output
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.width > 500

@@ -1,40 +1,34 @@
-"""Letters from fonts, which are learned as what is no digit."""
+"""Printed letters, which are learned as pictures without a digit."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.vision.digit import SIDE
-from training import drawing, printed
-
-CANVAS = drawing.CANVAS
+from training.synthetic import ood, printed
+from training.synthetic.render import CANVAS_SIDE
 
 
-@pytest.mark.parametrize("face", printed.FACES)
-def test_a_face_has_every_letter(face: str) -> None:
-    """A sign that a font lacks is drawn as its box for that, the same for all."""
-    missing = np.asarray(printed.letter(face, "\U0010fffe", CANVAS))
-    for sign in printed.LETTERS:
-        drawn = np.asarray(printed.letter(face, sign, CANVAS))
-        assert drawn.max() == 255
-        assert not np.array_equal(drawn, missing), sign
-
-
-def test_none_reaches_over_the_edge() -> None:
+def test_every_font_has_every_letter_within_the_canvas() -> None:
+    """A letter that a font lacks is drawn as the font's box for that, the same for all."""
     for face in printed.FACES:
+        missing = np.asarray(printed.letter(face, "\U0010fffe", CANVAS_SIDE))
         for sign in printed.LETTERS:
-            drawn = np.asarray(printed.letter(face, sign, CANVAS))
-            assert not np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]]).any(), (face, sign)
+            image = np.asarray(printed.letter(face, sign, CANVAS_SIDE))
+            assert image.max() == 255, (face, sign)
+            assert not np.array_equal(image, missing), (face, sign)
+            assert not np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]]).any(), (face, sign)
 
 
-def test_none_can_pass_for_a_digit() -> None:
+def test_no_letter_can_pass_for_a_digit() -> None:
     assert not set(printed.LETTERS) & set("BbDgIiJjlOoQqSsyZz0123456789ΒβΖΘΙΛΟοσОоСсЗзбвЧчЭэ∞§")  # noqa: RUF001
     assert len(set(printed.LETTERS)) == len(printed.LETTERS)
 
 
-def test_they_are_many_and_follow_from_the_seed() -> None:
+def test_letters_are_many_and_follow_from_the_seed() -> None:
     some = [
-        [np.asarray(printed.any_letter(random, CANVAS)).tobytes() for _ in range(60)]
+        [np.asarray(printed.random_letter(random, CANVAS_SIDE)).tobytes() for _ in range(60)]
         for random in map(np.random.default_rng, (1, 1, 2))
     ]
     assert some[0] == some[1] != some[2]
@@ -42,16 +36,16 @@ def test_they_are_many_and_follow_from_the_seed() -> None:
 
 
 def test_a_third_of_the_letters_that_are_learned_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    printed = 0
-    draw = printed.any_letter
+    count = 0
+    draw = printed.random_letter
 
-    def counted(random: np.random.Generator, side: int) -> Image.Image:
-        nonlocal printed
-        printed += 1
-        return draw(random, side)
+    def counted(*arguments: Any) -> Image.Image:
+        nonlocal count
+        count += 1
+        return draw(*arguments)
 
-    monkeypatch.setattr(printed, "any_letter", counted)
-    random = np.random.default_rng(5)
+    monkeypatch.setattr(printed, "random_letter", counted)
+    random = np.random.default_rng(0)
     for _ in range(200):
-        drawing._letter(random, np.zeros((1, SIDE, SIDE), np.uint8))
-    assert 50 < printed < 90
+        ood._letter(random, np.zeros((1, 28, 28), np.uint8))
+    assert 50 < count < 90

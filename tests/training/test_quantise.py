@@ -1,4 +1,4 @@
-"""Networks in 8 bits."""
+"""Networks in int8."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ import pytest
 from numpy.typing import NDArray
 
 from app.registry import store
-from tests.conftest import SHIPPED
-from training import drawing
+from tests.support.versions import SHIPPED
 from training.quantise import quantise_to_int8, run
+from training.synthetic import digits
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 @pytest.fixture(scope="module")
 def first() -> Any:
-    """The first member of what ships, in full precision."""
+    """The first network of the shipped version, in float32."""
     graph = openvino.Core().read_model(SHIPPED / str(store.current(SHIPPED)) / store.GRAPH)
     rounded = [node for node in graph.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
     for node in rounded:
@@ -29,7 +29,7 @@ def first() -> Any:
 
 @pytest.fixture(scope="module")
 def images() -> NDArray[np.uint8]:
-    return drawing.digits(500, [1]).images
+    return digits.make(500, [1]).images
 
 
 def test_it_says_nearly_the_same(first: Any, images: NDArray[np.uint8]) -> None:
@@ -46,9 +46,9 @@ def test_the_graph_that_it_is_made_from_stays_as_it_is(first: Any, images: NDArr
     assert np.array_equal(run(first, images), before)
 
 
-def test_the_hidden_convolutions_are_computed_in_8_bits(first: Any, images: NDArray[np.uint8]) -> None:
+def test_the_hidden_convolutions_are_computed_in_int8(first: Any, images: NDArray[np.uint8]) -> None:
     if "INT8" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("the runtime computes nothing in 8 bits on this processor")
+        pytest.skip("the runtime computes nothing in int8 on this processor")
     compiled = openvino.Core().compile_model(quantise_to_int8(first, images[:100]), "CPU", EXACT)
     layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
     precisions = [str(layer["runtimePrecision"].value) for layer in layers if layer["layerType"].value == "Convolution"]

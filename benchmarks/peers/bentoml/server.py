@@ -1,4 +1,4 @@
-"""BentoML: a process a core, each with adaptive batches up to 64; no access log, no metrics, no tracing.
+"""BentoML: a process for each core, with adaptive batches up to 64; no access log, no metrics, no tracing.
 
 A service of its own for the network, which others call, takes twice the processor time a request.
 """
@@ -29,5 +29,5 @@ class Digits:
 
     @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=10_000)
     def predict(self, file: list[Image]) -> list[dict[str, Any]]:
-        """Read a batch; BentoML gives every caller a list of his own."""
+        """Read a batch; BentoML gives every caller one entry."""
         return [reply(row) for row in self.network(np.stack([fit(image) for image in file]))]

@@ -1,7 +1,7 @@
-"""FastAPI with care: OpenVINO, a process a core, uvloop and httptools, no model validation of the reply.
+"""FastAPI, tuned: OpenVINO, a process for each core, uvloop and httptools, no validation of the reply.
 
-The engine runs where the request is read, on one thread: in a pool of threads, with a lock or with an infer request
-for each, the same took a quarter to three quarters more processor time a request, and answered fewer a second.
+The engine runs on the event loop, with one thread. A pool of threads, with a lock or with an infer request for each,
+took a quarter to three quarters more processor time a request, and answered fewer a second.
 """
 
 from fastapi import FastAPI, UploadFile

@@ -1,7 +1,7 @@
-"""LitServe: batches of what has come, up to 64, without waiting for more; queues of ZeroMQ; no access log.
+"""LitServe: batches of what has arrived, up to 64, without waiting for more; queues of ZeroMQ; no access log.
 
-One process reads requests and one runs the network: with a third there are more processes than cores and queues
-between them, and fewer replies.
+One process reads requests and one runs the network: with a third process
+there are more processes than cores, and fewer replies.
 """
 
 # Its packages are not where types are checked.
@@ -26,7 +26,7 @@ class Digits(litserve.LitAPI):
         self.network = Network(threads=1)
 
     def decode_request(self, request: Request) -> NDArray[np.uint8]:
-        """The picture in the form; what comes here is the form, in spite of the type that asks for it."""
+        """The picture in the form. LitServe passes the form here, although the parameter asks for a request."""
         form: Any = request
         return read(form["file"].file.read())
 

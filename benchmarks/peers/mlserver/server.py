@@ -1,8 +1,8 @@
 """MLServer: a runtime of our own whose handler takes the form; the network on all cores.
 
 In the one process that reads requests (``parallel_workers`` 0): a queue to another process costs more than the
-network. Adaptive batching belongs to ``predict`` and its tensors, so a handler goes without; it waits for a time
-besides. Metrics, compression and the access log are off (settings.json).
+network. Adaptive batching needs ``predict`` and its tensors, which a custom handler does not use; it would also wait.
+Metrics, compression and the access log are off (settings.json).
 """
 
 # Its packages are not where types are checked.

@@ -1,7 +1,7 @@
-"""Ray Serve: one replica with batches of what has come, up to 64; tuned for throughput, no access log.
+"""Ray Serve: one replica with batches of what has arrived, up to 64; tuned for throughput, no access log.
 
-Requests go straight to the port of the replica ("direct ingress"), which its documentation means for a balancer
-before many. Through Ray's own proxy the same replica answers a fifth as many a second. The dashboard is off.
+Requests go straight to the port of the replica ("direct ingress"), which its documentation means for a load
+balancer before many. Through Ray's own proxy the same replica answers a fifth as many a second. The dashboard is off.
 """
 
 # Its packages are not where types are checked.
