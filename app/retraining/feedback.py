@@ -151,13 +151,15 @@ class Feedback:
         with self._database.writing() as connection:
             connection.execute(sa.delete(labels).where(labels.c.feedback == number))
             if not connection.execute(sa.delete(feedback).where(feedback.c.id == number)).rowcount:
-                raise FeedbackNotFound(f"there is no correction {number}; GET /feedback lists them")
+                raise _not_found(number)
 
     def sent(self, number: int) -> bytes:
-        """Return the bytes that were sent for a correction."""
+        """Return the bytes that were sent for a correction. Raises FeedbackNotFound."""
         with self._database.reading() as connection:
-            query = sa.select(feedback.c.sent).where(feedback.c.id == number)
-            return bytes(connection.execute(query).scalar_one())
+            found = connection.execute(sa.select(feedback.c.sent).where(feedback.c.id == number)).scalar_one_or_none()
+        if found is None:
+            raise _not_found(number)
+        return bytes(found)
 
     def any(self) -> bool:
         """Return whether there is any correction to learn from."""
@@ -205,10 +207,14 @@ class Feedback:
         with zipfile.ZipFile(file, "w") as archive:  # uncompressed, since pictures are compressed already
             for correction in self._all_corrections():
                 names = {"seen": f"seen/{correction.id}.png"}
-                archive.writestr(names["seen"], png(correction.example.seen))
                 if sent:
                     names["sent"] = f"sent/{correction.id}"
-                    archive.writestr(names["sent"], self.sent(correction.id))
+                    try:
+                        content = self.sent(correction.id)
+                    except FeedbackNotFound:  # it was removed since its page was read
+                        continue
+                    archive.writestr(names["sent"], content)
+                archive.writestr(names["seen"], png(correction.example.seen))
                 lines.append(json.dumps(describe(correction) | names))
                 yield len(lines)
             archive.writestr("feedback.jsonl", "".join(f"{line}\n" for line in lines))
@@ -225,6 +231,10 @@ class Feedback:
             count = self.write_archive(file, sent=False)
         temporary.replace(path)
         return count
+
+
+def _not_found(number: int) -> FeedbackNotFound:
+    return FeedbackNotFound(f"there is no correction {number}; GET /feedback lists them")
 
 
 class _PieceBuffer(io.RawIOBase, BinaryIO):
