@@ -4,14 +4,42 @@ import argparse
 import signal
 import sys
 
-from benchmarks import crowd, docker, drawing, engines, faults, limits, plot, reading, serving, stops, story, training
+from benchmarks import (
+    crowd,
+    docker,
+    drawing,
+    engines,
+    faults,
+    limits,
+    plot,
+    reading,
+    serving,
+    stops,
+    story,
+    teaching,
+    training,
+)
 
 
 def main() -> int:
     """Run one. Returns the exit status: 1 when something that must hold did not."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (story, faults, crowd, docker, serving, stops, engines, limits, reading, training, plot, drawing):
+    for module in (
+        story,
+        faults,
+        crowd,
+        docker,
+        serving,
+        stops,
+        engines,
+        limits,
+        reading,
+        training,
+        plot,
+        drawing,
+        teaching,
+    ):
         module.add_to(commands)
     options = parser.parse_args()
     # As on Ctrl-C, so that the servers that are being measured are stopped.

@@ -134,8 +134,8 @@ export const wholeShare = percent(0);
 export const exactShare = percent(2);
 const oneDecimal = percent(1);
 
-/** A probability, which is not rounded up to certainty. */
-export const share = (value) => oneDecimal(value < 1 ? Math.min(value, 0.999) : value);
+/** A probability, which is never shown as certainty. */
+export const share = (value) => oneDecimal(Math.min(value, 0.999));
 
 export function time(seconds) {
 	const all = Math.max(0, Math.round(seconds));
