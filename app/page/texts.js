@@ -36,7 +36,7 @@ const PAGE_IN_GERMAN = {
 	versions: "Versionen",
 	about: "Wie gut ist es?",
 	accuracy: "Von 577 Zeichnungen aus 32 öffentlichen Quellen, aus denen sie nie gelernt hat, las die mitgelieferte Version 574 richtig (99,5 %).",
-	accuracyPage: "Von 2.700 Zeichnungen eines Skripts auf dieser Seite, zehn Formen jeder Ziffer in drei Größen an neun Stellen, las sie 99 %.",
+	accuracyPage: "Von 2.700 Zeichnungen eines Skripts auf dieser Seite, zehn Formen jeder Ziffer in drei Größen an neun Stellen, las sie alle.",
 	limits: "Buchstaben und Gekritzel werden meist abgelehnt, nicht immer: Netze lassen sich täuschen.",
 };
 
