@@ -33,8 +33,10 @@ os.environ["SSL_CERT_DIR"] = _no_certificates.name
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Bytes go by their length: a compressed file holds the second at which it was made, and the processes that share
-    the tests must all collect the same names.
+    """Name bytes by their length.
+
+    A compressed file holds the second at which it was made, and the processes that share the tests must all collect
+    the same names.
     """
     return f"{len(val)}-bytes" if isinstance(val, bytes) else None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.api.uploads import File, parse_many
-from benchmarks import pictures, pressure, serving, wrk
+from benchmarks import pictures, plot, pressure, serving, wrk
 from benchmarks.measurement import Measurement, median
 from benchmarks.peer import PEERS, SOURCES
 from benchmarks.processes import Server, below, free_port
@@ -152,3 +152,16 @@ def test_the_pressure_counts_every_status() -> None:
 def test_the_pictures_are_of_their_size() -> None:
     assert pictures.small(12).shape == (12, 28, 28)
     assert [len(picture) > 0 for picture in pictures.uploads().values()] == [True] * 5
+
+
+def test_the_plot_is_of_the_figures_in_the_table(tmp_path: Path) -> None:
+    page = plot.PAGE.read_text()
+    columns, rows = plot.read_table(page)
+    assert columns == ["1 connection", "32 connections", "128 connections"]
+    for numbers, name in zip(
+        rows.values(), ["ours", "fastapi", "mlserver", "ray", "bentoml", "litserve", "tutorial"], strict=True
+    ):
+        for column, number in zip(columns, numbers, strict=True):
+            assert f"| {column.split()[0]} | {name} | {number:,} |" in page
+    plot.draw(columns, rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

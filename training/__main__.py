@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.registry import store
 from training import arguments, recipes
-from training.commands import measure, other, train
+from training.commands import measure, show, train, versions
 from training.errors import RunInUse, TrainingError
 
 RESUMABLE = (train.fit, train.crossval, train.reproduce)
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         return added
 
-    explore = add("explore", other.explore)
+    explore = add("explore", show.explore)
     arguments.add_data(explore)
     explore.add_argument("--output", type=Path, default=Path("runs/samples.png"), help="the picture to draw")
 
@@ -106,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         "without it the last 10,000 are held out and measured on",
     )
 
-    add("recipes", other.list_recipes)
-    arguments.add_recipe(add("describe", other.describe))
+    add("recipes", show.list_recipes)
+    arguments.add_recipe(add("describe", show.describe))
 
     crossval = add("crossval", train.crossval)
     arguments.add_recipe(crossval)
@@ -176,13 +176,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--feedback", type=Path, metavar="ARCHIVE", help="compare on its held-out corrections, too")
     arguments.add_data(compare)
 
-    export = add("export", other.export)
+    export = add("export", versions.export)
     export.add_argument(
         "source",
         type=Path,
         help="a Keras file of a network from 28x28 pixels to ten probabilities; with --format a version's number",
     )
-    export.add_argument("--format", choices=other.FORMATS, help="write a version in this format instead")
+    export.add_argument("--format", choices=versions.FORMATS, help="write a version in this format instead")
     export.add_argument("--output", type=Path, help="where to write it; default below runs/")
     export.add_argument("--unmeasured", action="store_true", help="do not measure the version on MNIST")
     arguments.add_data(export)
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         help="range of the numbers that the network was trained on",
     )
 
-    activate = add("activate", other.activate)
+    activate = add("activate", versions.activate)
     activate.add_argument("version", type=arguments.whole_number(1))
     arguments.add_models(activate)
     return parser

@@ -41,8 +41,10 @@ def is_jpeg(content: bytes) -> bool:
 
 
 def read_markers(content: bytes) -> Markers:
-    """Read the markers up to the end of the image. What metadata hold, such as a thumbnail, does not count, nor does
-    what follows the image, such as the film of a motion photo.
+    """Read the markers up to the end of the image.
+
+    What metadata hold, such as a thumbnail, does not count, nor does what follows the image, such as the film of a
+    motion photo.
 
     Args:
         content: A file that begins as a JPEG does.

@@ -181,8 +181,9 @@ def _split(occurrences: Histogram, threshold: int) -> _Split:
 
 
 def remove_stains(foreground: UInt8Image) -> UInt8Image | None:
-    """Remove what is far fainter than the rest and no soft edge of it: stains, what shines through the paper, squares
-    that hang together with the digit.
+    """Remove what is far fainter than the rest and no soft edge of it.
+
+    That is stains, what shines through the paper, and squares that hang together with the digit.
 
     Args:
         foreground: uint8 (height, width), 0 for the background.
@@ -203,9 +204,7 @@ def remove_stains(foreground: UInt8Image) -> UInt8Image | None:
 
 
 def _separation(occurrences: Histogram, threshold: int) -> float:
-    """The share of the variance that lies between the two classes (Otsu's own measure): 0.75 where values are spread
-    evenly.
-    """
+    """The share of the variance that lies between the two classes, Otsu's own measure. It is 0.75 for even values."""
     levels = np.arange(256)
     mean = occurrences @ levels / occurrences.sum()
     within = 0.0
@@ -307,11 +306,10 @@ def _digit(components: Components, candidates: Mask) -> Mask:
 
 
 def _has_company(components: Components, digit: Mask, others: Mask) -> bool:
-    """Whether there are several digits: others beside the one that was found, several that touch taken for one, or a
-    crowd.
+    """Whether there are several digits.
 
-    Where the digit is whole, one that the border cuts does not count: neighbours stay when a digit is cut out of a
-    page.
+    There may be others beside the one that was found, several that touch and were taken for one, or a crowd. Where the
+    digit is whole, one that the border cuts does not count: neighbours stay when a digit is cut out of a page.
 
     Args:
         components: All n of them.

@@ -106,7 +106,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client(models: Path) -> Iterator[httpx.Client]:
     """Of one service for all damages. It looks at CURRENT more often than others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manager, "LOOK_SECONDS", 0.02)
+        patch.setattr(manager, "POLL_SECONDS", 0.02)
         with served(models.parent / "state", models) as client:
             yield client
 

@@ -55,6 +55,14 @@ def test_make_targets_exist(command: str) -> None:
     subprocess.run(["make", "--dry-run", *command.split()[1:]], cwd=ROOT, check=True, capture_output=True)
 
 
+def test_the_benchmarks_exist() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    known = set(re.findall(r"^    ([a-z]+)", done.stdout, re.MULTILINE))
+    assert {command.split()[3] for command in of(".venv/bin/python -m benchmarks ")} | {"plot"} == known
+
+
 def test_what_docker_builds_is_a_target_of_the_dockerfile() -> None:
     (command,) = of("docker build ")
     target = re.findall(r"--target (\S+)", command)[0]

@@ -27,8 +27,9 @@ def image_of(picture: Image.Image | Pixels, kind: str = "PNG", **options: object
 
 
 def distance(one: Pixels, other: Pixels) -> float:
-    """Mean difference in grey levels. A centre of mass close to a boundary may round either way, so a shift by
-    one pixel is no difference.
+    """Mean difference in grey levels.
+
+    A centre of mass close to a boundary may round either way, so a shift by one pixel is no difference.
     """
     shifted = [np.roll(one, (dy, dx), (0, 1)).astype(int) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     return float(min(np.abs(image - other).mean() for image in shifted))

@@ -10,7 +10,7 @@ from tests.support.images import handwritten
 from tests.support.training import run_here
 from tests.support.versions import SHIPPED
 from training import formats
-from training.commands.other import FORMATS
+from training.commands.versions import FORMATS
 from training.errors import TrainingError
 
 VERSION = SHIPPED / str(store.current(SHIPPED))

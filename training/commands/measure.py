@@ -16,12 +16,12 @@ SPLITS = ("test", "validation")
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a version again and show the figures beside those of its manifest; or measure it on harder pictures."""
+    folder = options.models / str(options.version)
+    manifest = store.verify(folder).manifest
     from training import corruptions, image_folder
     from training.evaluate import png, serving
     from training.synthetic import ood_evaluation, photos
 
-    folder = options.models / str(options.version)
-    manifest = store.verify(folder).manifest
     name = options.split or next((name for name in SPLITS if name in manifest.metrics), "test")
     found = image_folder.find_groups(options.pictures) if options.pictures else []
     images = None
@@ -84,12 +84,13 @@ def _print_figures(version: int, split: str, metrics: Metrics, images: Split, ma
 
 def look(options: argparse.Namespace) -> None:
     """Draw a contact sheet of a folder's pictures: original, what the network sees, answer; errors in red."""
+    number = options.version or store.current(options.models)
+    version = store.verify(options.models / str(number))
     from training import contact_sheet, image_folder
     from training.evaluate import answers
 
-    number = options.version or store.current(options.models)
     found = image_folder.find(options.folder)
-    given = answers(store.verify(options.models / str(number)).path, found)
+    given = answers(version.path, found)
     images = contact_sheet.seen(found)
     correct = [picture.label in (None, answer.digit) for picture, answer in zip(found, given, strict=True)]
     shown = [index for index in range(len(found)) if not (options.wrong and correct[index])]
