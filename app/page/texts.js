@@ -28,6 +28,7 @@ const PAGE_IN_GERMAN = {
 	signedIn: "Angemeldet, nur in diesem Tab.",
 	signOut: "Abmelden",
 	labels: "Welche Ziffer ist es?",
+	dashed: "Gestrichelt: zum Messen, nicht zum Lernen.",
 	train: "Beim Lernen zusehen",
 	trainLead: "Die laufende Version lernt mit Ihren Beispielen weiter. Nur wenn die neue besser ist, löst sie die alte ab.",
 	retrain: "Neu trainieren",
