@@ -67,7 +67,7 @@ def _tell(browser: Browser, url: str, pictures: Path | None) -> bool:
     over.wait_for(timeout=1000 * MAX_TRAINING_SECONDS)
     seconds = time.monotonic() - started
     print(f"the job is {job.get_attribute('data-status')} after {seconds:.0f} s")
-    expect(page.locator("#versions .serves")).to_contain_text("Version 2")
+    expect(page.locator("#versions .serves")).to_contain_text("Version 2", timeout=60_000)
     after = _read(page, tried)
     _photograph(page, pictures, "published")
     print(f"version 2 reads {after} of {TRIED}")

@@ -19,7 +19,7 @@ answer.build();
 const paper = new Paper(by("canvas"), onChange);
 const reader = new Reader(onReply, onProblem, (busy) => (by("answer").ariaBusy = busy));
 const teaching = new Teaching(wanted, () => paper.finish());
-const training = new Training(teaching, () => reader.again());
+new Training(teaching, () => reader.again());
 
 /** What is on the paper, as a call sends it; null where it is empty. */
 function wanted() {
@@ -45,7 +45,6 @@ function onReply(reply) {
 	if (paper.isEmpty) return;
 	answer.showReply(reply, !!paper.picture);
 	if (reply.explanation) answer.showExplanation(reply.explanation, paper, reply.digit);
-	training.heard(reply.model.version);
 }
 
 function onProblem(problem) {

@@ -7,7 +7,7 @@ import {decimal, exactShare, number, text, time} from "./texts.js";
 const OVER = ["published", "rejected", "failed", "cancelled"];
 const LEARNED = ["published", "rejected"];
 const LONG_IN_QUEUE_MS = 8000;
-const POLL_MS = 5000;
+const POLL_MS = 2000;
 
 export class Training {
 	#teaching;
@@ -16,6 +16,7 @@ export class Training {
 	#job = null;
 	#steps = [];
 	#serving = null;
+	#listed = "";
 	#since = 0;
 
 	/** onVersion(): called when another version serves than before. */
@@ -24,14 +25,8 @@ export class Training {
 		this.#onVersion = onVersion;
 		by("retrain").onclick = () => this.#try(async () => this.#follow(await call("POST", "retrain", {admin: true, body: {}})));
 		by("cancel").onclick = () => this.#try(async () => this.#update(await call("DELETE", `jobs/${this.#job.id}`, {admin: true})));
-		this.#listVersions();
 		this.#look();
 		setInterval(() => document.hidden || this.#look(), POLL_MS);
-	}
-
-	/** A reply names the version that gave it, which may be another than before. */
-	heard(version) {
-		if (this.#serving && version !== this.#serving) this.#listVersions();
 	}
 
 	async #try(action) {
@@ -43,8 +38,9 @@ export class Training {
 		}
 	}
 
-	/** Show the newest job, also one that somebody else has started. */
+	/** Show the versions and the newest job, also what somebody else has done. */
 	async #look() {
+		this.#listVersions();
 		if (this.#source) return;
 		try {
 			const {jobs} = await call("GET", "jobs?limit=20");
@@ -84,7 +80,6 @@ export class Training {
 				if (!over) return;
 				this.#source = null;
 				if (found) this.#remember([found]);
-				this.#listVersions();
 			});
 		}
 		setTimeout(() => this.#source === source && this.#show(), LONG_IN_QUEUE_MS + 100);
@@ -165,7 +160,9 @@ export class Training {
 
 	async #listVersions() {
 		const found = await call("GET", "models").catch(() => null); // it stays as it was
-		if (!found) return;
+		const listed = JSON.stringify(found);
+		if (!found || listed === this.#listed) return;
+		this.#listed = listed;
 		by("fault").textContent = found.fault ? text("fault", found.fault) : "";
 		by("versions").replaceChildren(...found.models.map((model) => this.#version(model)).reverse());
 		const serving = found.models.find((model) => model.serving);

@@ -309,7 +309,7 @@ def test_the_whole_story_on_small_data(browser: Browser, start_server: Start, tm
         expect(job.get_by_role("row")).to_have_count(3)  # MNIST and the examples, both with both versions' figures
         expect(job).to_contain_text("held back to measure on")
         expect(page.locator("#job polyline")).to_have_count(2)
-        expect(page.locator("#versions .serves")).to_contain_text("Version 2")
+        expect(page.locator("#versions .serves")).to_contain_text("Version 2", timeout=30_000)
         expect(page.locator("#kept-title")).to_contain_text("Waiting for a training: 0.")
         page.get_by_test_id("activate-1").click()
         expect(page.locator("#versions .serves")).to_contain_text("Version 1")
