@@ -93,7 +93,7 @@ export class Training {
 	#show() {
 		const job = this.#job;
 		const over = OVER.includes(job.status);
-		by("retrain").disabled = !over;
+		by("retrain").disabled = by("duration").hidden = !over;
 		by("cancel").hidden = over || job.cancel_requested;
 		by("job").dataset.status = job.status;
 		const head = make("p", {}, make("b", {textContent: text("job", job)}), " ", make("span", {className: job.status, textContent: this.#state()}));
