@@ -25,6 +25,7 @@ def add_to(commands: Any) -> None:
     """The command line of this one."""
     parser = commands.add_parser("teaching", help=__doc__, description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("DIGITS_DATA"), help="MNIST; default: DIGITS_DATA")
+    parser.add_argument("--images", type=int, help="train with so many MNIST images at most; default: all")
     parser.add_argument("--pictures", type=Path, help="folder for screenshots")
     parser.set_defaults(command=run)
 
@@ -39,12 +40,12 @@ def run(options: argparse.Namespace) -> bool:
         service = Service(Path(folder), options.data)
         service.start()
         try:
-            return _tell(browser, service.url, options.pictures)
+            return _tell(browser, service.url, options.images, options.pictures)
         finally:
             service.kill()
 
 
-def _tell(browser: Browser, url: str, pictures: Path | None) -> bool:
+def _tell(browser: Browser, url: str, images: int | None, pictures: Path | None) -> bool:
     page = browser.new_page(viewport={"width": 1180, "height": 900})
     page.goto(url)
     page.get_by_test_id("token").fill(TOKEN)
@@ -58,6 +59,8 @@ def _tell(browser: Browser, url: str, pictures: Path | None) -> bool:
         page.get_by_test_id("teach-7").click()
         expect(page.locator("#corrections li")).to_have_count(count)
     _photograph(page, pictures, "taught")
+    if images:
+        page.route("**/retrain", lambda route: route.continue_(post_data={"images": images}))
     started = time.monotonic()
     page.get_by_test_id("retrain").click()
     job = page.get_by_test_id("job")
