@@ -1,12 +1,11 @@
 """The cores and the memory of a container, and what the service makes of them."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from app import __main__, resources, settings
+from app import resources, server, settings
 
 CORES = 64  # of the host
 
@@ -43,7 +42,6 @@ def test_threads_follow_a_containers_limit(cgroup: Path) -> None:
 
 
 def test_no_more_processes_than_fit_into_a_containers_memory(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["app"])
     for files, expected in (
         ({"memory.max": "536870912\n"}, 1),
         ({"memory.max": "100000000\n"}, 1),
@@ -53,4 +51,4 @@ def test_no_more_processes_than_fit_into_a_containers_memory(cgroup: Path, monke
         ({}, CORES),
     ):
         write(cgroup, files)
-        assert __main__._options().workers == expected, files
+        assert server.default_workers() == expected, files

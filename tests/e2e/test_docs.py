@@ -182,6 +182,9 @@ def test_training(small_data: Path, tmp_path: Path) -> None:
         *("explore", "fit", "evaluate", "activate", "look", "describe", "crossval", "export")
     }
     shutil.copytree(SHIPPED, tmp_path / "models/digits")
+    for name, kind in (("my-recipe.toml", "toml"), ("my_network.py", "py")):
+        (text,) = blocks(PAGES["docs/training.md"], kind)
+        (tmp_path / name).write_text(text)
     for line in lines:
         line = line.replace("my-network.keras", "models/digits/1/model.keras").replace("--folds 5", "--folds 2")
         line = line.replace("tests/images", str(ROOT / "tests/images")).replace("--data my-data --no-verify", "")

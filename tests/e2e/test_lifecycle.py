@@ -1,6 +1,5 @@
 """The service as a process: how it starts, how it refuses to, how it leaves."""
 
-import argparse
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import __main__, settings
+from app import server, settings
 from app.errors import ModelError
 from app.main import create_app
 from app.registry import store
@@ -60,7 +59,7 @@ def test_a_damaged_version_stops_the_start(tmp_path: Path, monkeypatch: pytest.M
         models = shipped(tmp_path / f"digits-{number}")
         damage(models / "1")
         monkeypatch.setenv("DIGITS_MODELS", str(models))
-        message = __main__._prepare(argparse.Namespace(seed=None))
+        message = server._prepare(None)
         assert message is not None, (number, name)
         assert name in message, (number, name)
         assert str(models) in message, (number, name)
@@ -110,7 +109,7 @@ def test_the_program_says_what_it_cannot_begin_with(tmp_path: Path, monkeypatch:
         (SHIPPED, "/proc/models", "/proc/models"),
     ):
         monkeypatch.setenv("DIGITS_MODELS", models)
-        message = __main__._prepare(argparse.Namespace(seed=seed))
+        message = server._prepare(seed)
         assert message is not None, reason
         assert reason in message
 

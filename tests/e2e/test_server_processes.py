@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import __main__
+from app.__main__ import main
 from app.registry.store import KERAS
 from tests.support.calls import metric
 from tests.support.images import SEVEN
@@ -140,12 +139,11 @@ def test_a_port_that_is_taken() -> None:
             assert "--port" in json.loads(told)["message"], workers
 
 
-def test_their_number_and_the_port(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_their_number_and_the_port(capsys: pytest.CaptureFixture[str]) -> None:
     for option, wrong, message in (
         *(("--workers", wrong, "1 or more") for wrong in ("0", "-1", "two")),
         ("--port", "99999", "0 to 65535"),
     ):
-        monkeypatch.setattr(sys, "argv", ["app", option, wrong])
         with pytest.raises(SystemExit, match="2"):
-            __main__._options()
+            main(["serve", option, wrong])
         assert message in capsys.readouterr().err, wrong
