@@ -130,7 +130,7 @@ export class Training {
 		const validated = steps.filter((step) => step[validation] !== null);
 		const found = [...steps.map((step) => step[learned]), ...validated.map((step) => step[validation])];
 		const [low, high] = [Math.min(...found), Math.max(...found)];
-		const place = (step, name) => `${(100 * done(step)).toFixed(2)},${(37 - (34 * (step[name] - low)) / (high - low || 1)).toFixed(2)}`;
+		const place = (step, name) => `${(1 + 96 * done(step)).toFixed(2)},${(37 - (34 * (step[name] - low)) / (high - low || 1)).toFixed(2)}`;
 		const words = make("figcaption", {}, make("b", {textContent: text(title)}));
 		for (const [name, those] of [["learned", steps], ["validation", validated]]) {
 			if (those.length) words.append(make("span", {className: name, textContent: `${text(name)} ${shown(those.at(-1)[name === "learned" ? learned : validation])}`}));
