@@ -27,6 +27,7 @@ DigitsError
     QueueFull                   the maximum number of jobs is queued
     CannotTrain                 training data or libraries are missing
     IdempotencyKeyReused        the key belongs to a different request
+  FeedbackNotFound              no correction has this number
   Busy                          the service has too much to do
     Overloaded                  its queue is full
     TooLate                     the deadline passed while it was queued
@@ -139,6 +140,10 @@ class CannotTrain(RetrainingError):
 
 class IdempotencyKeyReused(RetrainingError):
     """The Idempotency-Key belongs to an earlier, different request."""
+
+
+class FeedbackNotFound(DigitsError):
+    """No correction has this number."""
 
 
 class Busy(DigitsError):

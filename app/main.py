@@ -13,13 +13,12 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, RedirectResponse
 
 from app import logs
 from app.api import (
@@ -29,6 +28,7 @@ from app.api import (
     models,
     open_inference,
     openapi,
+    page,
     predictions,
     problems,
     retraining,
@@ -139,7 +139,7 @@ def _build(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan,
-        routes=[*predictions.routes, *open_inference.routes, *tf_serving.routes],
+        routes=[*predictions.routes, *page.routes(), *open_inference.routes, *tf_serving.routes],
         redirect_slashes=False,  # AccessMiddleware accepts both forms; a redirect would need the proxy's scheme
     )
     for router in (
@@ -173,15 +173,7 @@ def _build(settings: Settings) -> FastAPI:
         )
     app.add_middleware(AccessMiddleware)  # the outermost one, so that it also logs preflight requests
     app.openapi = lambda: openapi.describe(app)  # type: ignore[method-assign]  # FastAPI's documented way
-    app.add_api_route("/", _home, include_in_schema=False)
     return app
-
-
-async def _home(request: Request) -> Response:
-    """Send people to the documentation, and tell KServe's clients, which ask here, that the process is alive."""
-    if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("/docs", headers={"vary": "accept"})
-    return JSONResponse({"status": "alive"}, headers={"vary": "accept"})
 
 
 async def _migrate(database: Database) -> None:

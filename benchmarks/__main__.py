@@ -8,6 +8,7 @@ from benchmarks import (
     crowd,
     dialects,
     docker,
+    drawing,
     engines,
     faults,
     limits,
@@ -17,6 +18,7 @@ from benchmarks import (
     serving,
     stops,
     story,
+    teaching,
     training,
 )
 
@@ -39,6 +41,8 @@ def main() -> int:
         reading,
         training,
         plot,
+        drawing,
+        teaching,
     ):
         module.add_to(commands)
     options = parser.parse_args()

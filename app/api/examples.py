@@ -55,17 +55,24 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _strict_parameter(description: str) -> dict[str, Any]:
-    parameter = {
-        "name": "strict",
-        "in": "query",
-        "description": f"{description} `true` or `1`, `false` or `0`.",
-        "schema": {"type": "boolean", "default": False},
-    }
-    return {"parameters": [parameter]}
+def _flags(**descriptions: str) -> dict[str, Any]:
+    """Query parameters that are true or false."""
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "description": f"{description} `true` or `1`, `false` or `0`.",
+            "schema": {"type": "boolean", "default": False},
+        }
+        for name, description in descriptions.items()
+    ]
+    return {"parameters": parameters}
 
 
-PREDICT = _strict_parameter("Whether a picture whose answer is not accepted is an error, 422.") | _body(
+PREDICT = _flags(
+    strict="Whether a picture whose answer is not accepted is an error, 422.",
+    explain="Whether the reply has an `explanation`.",
+) | _body(
     {
         "multipart/form-data": {"schema": {**_object("file", _FILE), "additionalProperties": True}},
         "application/json": {
@@ -80,7 +87,7 @@ PREDICT = _strict_parameter("Whether a picture whose answer is not accepted is a
     }
 )
 
-PREDICT_BATCH = _strict_parameter("Whether a picture whose answer is not accepted becomes an `error` entry.") | _body(
+PREDICT_BATCH = _flags(strict="Whether a picture whose answer is not accepted becomes an `error` entry.") | _body(
     {
         "multipart/form-data": {"schema": {**_object("file", _list(_FILE)), "additionalProperties": True}},
         "application/json": {
@@ -181,6 +188,7 @@ _FAILURES: dict[int, tuple[str, errors.DigitsError]] = {
         ),
     ),
 }
+NO_FEEDBACK = errors.FeedbackNotFound("there is no correction 7; GET /feedback lists them")
 NO_JOB = errors.JobNotFound("there is no job 7; GET /jobs lists them")
 JOB_OVER = errors.JobOver("job 7 has ended: published")
 QUEUE_FULL = errors.QueueFull("10 jobs are queued already; try again when one has ended, or cancel one")

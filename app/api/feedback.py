@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.responses import StreamingResponse
 
@@ -21,6 +21,8 @@ from app.retraining.feedback import Correction, Example, describe, png
 from app.services import ModelDep, ServicesDep
 
 router = APIRouter(tags=["feedback"])
+
+MAX_ID = 2**31 - 1
 
 # A client may send any text as a picture's type. Only a valid media type is stored.
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
@@ -81,18 +83,35 @@ async def give_feedback(request: Request, response: Response, services: Services
 def list_feedback(
     services: ServicesDep,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only corrections with higher numbers.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_ID, description="Only corrections with higher numbers.")] = 0,
+    before: Annotated[
+        int | None, Query(ge=1, le=MAX_ID, description="Only corrections with lower numbers, newest first.")
+    ] = None,
 ) -> Any:
-    """Corrections, oldest first, each with its preprocessed image.
+    """Corrections, oldest first, each with its preprocessed image. With `before` the newest come first.
 
-    `next` is the value of `after` for the next page.
+    `next` is the value of `after`, or of `before`, for the next page. With `before`, `after` is ignored.
     """
-    found = services.feedback.page(limit + 1, after)  # one more, to know whether there is a next page
+    wanted = limit + 1  # one more, to know whether there is a next page
+    found = services.feedback.page(wanted, after) if before is None else services.feedback.newest(wanted, before)
     page = found[:limit]
     return {
         "feedback": [_correction_body(correction) for correction in page],
         "next": page[-1].id if len(found) > limit else None,
+        "total": services.feedback.count(),
     }
+
+
+@router.delete(
+    "/feedback/{correction}",
+    status_code=204,
+    summary="Take a correction back",
+    responses=examples.failures(401, examples.NO_FEEDBACK, 422, examples.NO_DATABASE),
+    dependencies=[ADMIN],
+)
+def remove_feedback(correction: Annotated[int, Path(ge=1, le=MAX_ID)], services: ServicesDep) -> None:
+    """Deletes its picture and labels. A running retraining has its own copy; versions keep what they have learned."""
+    services.feedback.remove(correction)
 
 
 @router.get(

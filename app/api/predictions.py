@@ -12,10 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.api.decode_pool import LARGE_PIXELS
-from app.api.rejections import decide, is_strict
+from app.api.explanation import explanation
+from app.api.parameters import flag
+from app.api.rejections import decide
 from app.api.replies import JSON, failure, model_name, prediction, readings, to_json
 from app.api.uploads import File, Pixels, Upload, parse_many, parse_one, unpack_plain_png
 from app.errors import DigitsError, ImageError
+from app.inference.attribution import attribute, occlude
 from app.inference.engine import Images, Probabilities
 from app.inference.manager import LoadedModel
 from app.inference.rejection import Rejected, RejectionReason
@@ -63,10 +66,14 @@ async def predict(request: Request) -> Response:
     Every picture that can be opened gets its digit and probabilities. If `accepted` is false, do not rely on them:
     `reason` tells whether the picture is blank, shows no digit or several, or leaves the network unsure. With
     `?strict=true` such a picture is an error.
+
+    With `?explain=true` the reply has an `explanation`: what the network sees, where that is on the picture, and which
+    pixels spoke for the answer. One patch of 4x4 pixels after the other is covered, and a pixel counts for as much as
+    covering it makes the answer less probable.
     """
     services, model = services_of(request.app), model_of(request)
     model.batcher.admit()  # before the body is read, so that a refusal costs little
-    strict = is_strict(request)
+    strict, explain = flag(request, "strict"), flag(request, "explain")
     body = await services.bodies.read(request, services.settings.max_body)
     picture = await read_picture(request, services, await parse_body(request, services, body, parse_one))
     rows = await run_network(request, services, model, picture.image[None])
@@ -74,6 +81,9 @@ async def predict(request: Request) -> Response:
     if strict and reason:
         raise Rejected(reason, rows[0])
     (reading,) = readings(rows, reasons)
+    if explain:
+        covered = await run_network(request, services, model, occlude(picture.image), network_only=True)
+        reading["explanation"] = explanation(picture, attribute(picture.image, reading["digit"], covered))
     return Response(prediction(model, reading), media_type=JSON)
 
 
@@ -89,7 +99,7 @@ async def predict_batch(request: Request) -> Response:
     """
     services, model = services_of(request.app), model_of(request)
     model.batcher.admit()
-    strict = is_strict(request)
+    strict = flag(request, "strict")
     body = await services.bodies.read(request, services.settings.max_body)
 
     def parse(body: bytes, content_type: str) -> list[Upload | DigitsError] | UInt8Image:
@@ -146,7 +156,9 @@ async def read_picture(
     return await run_in_thread(request, services, function, len(content), large=large, admitted=admitted)
 
 
-async def run_network(request: Request, services: Services, model: LoadedModel, images: Images) -> Probabilities:
+async def run_network(
+    request: Request, services: Services, model: LoadedModel, images: Images, *, network_only: bool = False
+) -> Probabilities:
     """Compute the probabilities of images. If the client disconnects while they wait, they are not computed.
 
     Args:
@@ -154,6 +166,7 @@ async def run_network(request: Request, services: Services, model: LoadedModel, 
         services: The services of the app.
         model: The version to use.
         images: uint8 (n, 28, 28), at least one.
+        network_only: See ``Batcher.submit``.
 
     Returns:
         float32 (n, 10), softmax probabilities.
@@ -163,7 +176,8 @@ async def run_network(request: Request, services: Services, model: LoadedModel, 
         TooLate: No image ran by the deadline.
         ClientDisconnect: The client closed the connection.
     """
-    result = model.batcher.submit(images, time.monotonic() + services.settings.deadline)
+    deadline = time.monotonic() + services.settings.deadline
+    result = model.batcher.submit(images, deadline, network_only=network_only)
     return await (_unless_disconnected(request, result) if model.batcher.congested else result)
 
 
@@ -287,7 +301,7 @@ async def _read_raw_batch(pixels: UInt8Image, yielder: Yielder) -> tuple[UInt8Im
         for index in start + np.flatnonzero(~is_mnist_like(pixels[start : start + CHUNK_IMAGES])):
             if images is pixels:
                 images = pixels.copy()
-            images[index], outcomes[index] = preprocess_pixels(pixels[index])
+            images[index], outcomes[index], _ = preprocess_pixels(pixels[index])
             await yielder.yield_if_due()
     return images, outcomes
 

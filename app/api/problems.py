@@ -70,6 +70,7 @@ PROBLEMS: dict[type[errors.DigitsError], Problem] = {
     errors.IdempotencyKeyReused: Problem(
         422, "idempotency-key-reused", "The Idempotency-Key was used for another request"
     ),
+    errors.FeedbackNotFound: Problem(404, "feedback-not-found", "There is no such correction"),
     errors.StorageFull: Problem(503, "storage-full", "There is no room left to keep anything"),
     errors.DatabaseUnavailable: Problem(503, "database-unavailable", "The database does not answer"),
     errors.Overloaded: Problem(503, "overloaded", "More is asked than the service can do"),

@@ -2,30 +2,10 @@
 
 from collections.abc import Sequence
 
-from starlette.requests import Request
-
-from app.errors import MalformedParameter
 from app.inference.engine import Probabilities
 from app.inference.manager import LoadedModel
 from app.inference.rejection import RejectionReason, reject
 from app.metrics import Metrics
-
-_STRICT = {"true": True, "1": True, "false": False, "0": False}
-
-
-def is_strict(request: Request) -> bool:
-    """Return whether ``?strict`` asks for an error in place of an answer that is not accepted.
-
-    Raises:
-        MalformedParameter: The parameter is neither true nor false.
-    """
-    if not request.scope["query_string"]:  # nearly always; parsing it takes as long as reading a small picture
-        return False
-    text = request.query_params.get("strict", "false")
-    try:
-        return _STRICT[text.lower()]
-    except KeyError:
-        raise MalformedParameter(f"strict is {text!r:.40}; send strict=true or strict=false, or leave it out") from None
 
 
 def decide(

@@ -34,10 +34,31 @@ class Reading(BaseModel):
     )
 
 
+class Explanation(BaseModel):
+    """How the answer came about."""
+
+    seen: str = Field(description="What the network sees, 28x28, as a data: URL.")
+    box: list[int] | None = Field(
+        min_length=4,
+        max_length=4,
+        description="Where that is on the picture: x and y of its upper left corner, width and height, in pixels of "
+        "the picture turned upright as its EXIF data says. Null if nothing was found.",
+        examples=[[40, 24, 61, 90]],
+    )
+    attribution: list[list[float]] = Field(
+        min_length=28,
+        max_length=28,
+        description="How much each pixel of what the network sees spoke for the answer, from -1, against it, to 1. One "
+        "patch of 4x4 pixels after the other is covered, and a pixel counts for as much as covering it lowers the log "
+        "odds of the answer.",
+    )
+
+
 class Prediction(Reading):
     """The answer for one image, and the version that gave it."""
 
     model: ModelName
+    explanation: Explanation | None = Field(None, description="With `explain` only.")
 
 
 class Problem(BaseModel):
@@ -213,7 +234,8 @@ class Corrections(BaseModel):
     """A page of corrections."""
 
     feedback: list[Correction]
-    next: int | None = Field(description="The value of `after` for the next page; null on the last.")
+    next: int | None = Field(description="The value of `after`, or `before`, for the next page; null on the last.")
+    total: int = Field(description="Number of all corrections.", examples=[12])
 
 
 class Status(BaseModel):

@@ -29,6 +29,7 @@ class _Call:
         rows: float32 (n, 10), filled as images run.
         next_image: Index of the next image for a fast first stage.
         has_started: Whether any image has run.
+        network_only: Whether the answer of the first stage in the thread is final.
         pending_rows: Number of rows that are not final.
     """
 
@@ -38,6 +39,7 @@ class _Call:
     rows: Probabilities
     next_image: int = 0
     has_started: bool = False
+    network_only: bool = False
     pending_rows: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,12 +94,16 @@ class Batcher:
         if self._waiting and self._waiting + images > self._max_waiting:
             raise Overloaded()
 
-    def submit(self, images: Images, deadline: float = math.inf) -> asyncio.Future[Probabilities]:
+    def submit(
+        self, images: Images, deadline: float = math.inf, *, network_only: bool = False
+    ) -> asyncio.Future[Probabilities]:
         """Queue images.
 
         Args:
             images: uint8 (n, 28, 28), at least one.
             deadline: On the clock of ``time.monotonic``.
+            network_only: Run one stage only, the one after a fast first stage: the network without test-time
+                augmentation.
 
         Returns:
             A future of float32 (n, 10), softmax probabilities. It raises TooLate if no image ran by the deadline.
@@ -109,15 +115,16 @@ class Batcher:
         self.admit(len(images))
         loop = asyncio.get_running_loop()
         call = _Call(images, deadline, loop.create_future(), np.empty((len(images), 10), np.float32))
+        call.network_only = network_only
         self._waiting += len(images)
         call.future.add_done_callback(lambda _: self._remove(len(images)))
-        if self._is_fast:
+        if self._is_fast and not network_only:
             self._calls.append(call)
             if not self._is_scheduled:
                 self._is_scheduled = True
                 loop.call_soon(self._run_on_turn)
         else:
-            self._enqueue(0, call, range(len(images)))
+            self._enqueue(int(self._is_fast), call, range(len(images)))
             self._run_in_thread()
         return call.future
 
@@ -214,7 +221,7 @@ class Batcher:
             undecided, next_stage = self._stages[stage].undecided(rows), dict[_Call, list[int]]()
             for row, (call, index) in enumerate(batch):
                 call.rows[index] = rows[row]
-                if row in undecided:
+                if row in undecided and not call.network_only:
                     next_stage.setdefault(call, []).append(index)
                 else:
                     _finish_rows(call, 1)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from app import tables
 from app.database import Database
+from app.errors import FeedbackNotFound
 
 # One image in this many is held out of training, to measure on.
 HELD_OUT_EVERY = 5
@@ -124,15 +125,41 @@ class Feedback:
 
     def page(self, limit: int, after: int) -> list[Correction]:
         """Return at most ``limit`` corrections with higher numbers than ``after``, lowest first."""
-        query = _without_sent().where(feedback.c.id > after).order_by(feedback.c.id).limit(limit)
+        return self._corrections(_without_sent().where(feedback.c.id > after).order_by(feedback.c.id).limit(limit))
+
+    def newest(self, limit: int, before: int) -> list[Correction]:
+        """Return at most ``limit`` corrections with lower numbers than ``before``, highest first."""
+        query = _without_sent().where(feedback.c.id < before).order_by(feedback.c.id.desc()).limit(limit)
+        return self._corrections(query)
+
+    def _corrections(self, query: sa.Select[Any]) -> list[Correction]:
         with self._database.reading() as connection:
             return _with_history(connection, connection.execute(query).all())
 
-    def sent(self, number: int) -> bytes:
-        """Return the bytes that were sent for a correction."""
+    def count(self) -> int:
+        """Return the number of corrections."""
         with self._database.reading() as connection:
-            query = sa.select(feedback.c.sent).where(feedback.c.id == number)
-            return bytes(connection.execute(query).scalar_one())
+            return int(connection.execute(sa.select(sa.func.count()).select_from(feedback)).scalar_one())
+
+    def remove(self, number: int) -> None:
+        """Delete a correction with its pictures and labels. A running training has its own copy.
+
+        Raises:
+            FeedbackNotFound: No correction has this number.
+            DatabaseUnavailable: The database does not answer.
+        """
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(labels).where(labels.c.feedback == number))
+            if not connection.execute(sa.delete(feedback).where(feedback.c.id == number)).rowcount:
+                raise _not_found(number)
+
+    def sent(self, number: int) -> bytes:
+        """Return the bytes that were sent for a correction. Raises FeedbackNotFound."""
+        with self._database.reading() as connection:
+            found = connection.execute(sa.select(feedback.c.sent).where(feedback.c.id == number)).scalar_one_or_none()
+        if found is None:
+            raise _not_found(number)
+        return bytes(found)
 
     def any(self) -> bool:
         """Return whether there is any correction to learn from."""
@@ -180,10 +207,14 @@ class Feedback:
         with zipfile.ZipFile(file, "w") as archive:  # uncompressed, since pictures are compressed already
             for correction in self._all_corrections():
                 names = {"seen": f"seen/{correction.id}.png"}
-                archive.writestr(names["seen"], png(correction.example.seen))
                 if sent:
                     names["sent"] = f"sent/{correction.id}"
-                    archive.writestr(names["sent"], self.sent(correction.id))
+                    try:
+                        content = self.sent(correction.id)
+                    except FeedbackNotFound:  # it was removed since its page was read
+                        continue
+                    archive.writestr(names["sent"], content)
+                archive.writestr(names["seen"], png(correction.example.seen))
                 lines.append(json.dumps(describe(correction) | names))
                 yield len(lines)
             archive.writestr("feedback.jsonl", "".join(f"{line}\n" for line in lines))
@@ -200,6 +231,10 @@ class Feedback:
             count = self.write_archive(file, sent=False)
         temporary.replace(path)
         return count
+
+
+def _not_found(number: int) -> FeedbackNotFound:
+    return FeedbackNotFound(f"there is no correction {number}; GET /feedback lists them")
 
 
 class _PieceBuffer(io.RawIOBase, BinaryIO):

@@ -32,16 +32,22 @@ MIN_SMALL_DEVIATIONS = 8
 MIN_DEPARTURE = 40
 
 
+Box = tuple[int, int, int, int]
+
+
 class PreprocessedImage(NamedTuple):
     """What the network reads of a picture.
 
     Attributes:
         image: uint8 (28, 28), 0 (background) to 255 (foreground). All 0 where the picture is blank.
         reason: Why the picture is rejected before the network is asked; None where it is not.
+        box: Where that is on the upright picture: left, top, width and height, in pixels of the file. None where the
+            picture is blank, or of 28x28 pixels that are passed on as they are.
     """
 
     image: UInt8Image
     reason: RejectionReason | None = None
+    box: Box | None = None
 
 
 class _Digit(NamedTuple):
@@ -86,20 +92,48 @@ def preprocess_picture(opened: Image.Image) -> PreprocessedImage:
     Raises:
         NotAnImage: Its pixels are damaged.
     """
+    largest = max(opened.size)  # JPEG may be decoded to a fraction of that
     picture = decode(opened)
     if picture.size == (SIDE, SIDE):
         return preprocess_pixels(to_brightness(picture))
     digit = _find_in_picture(picture)
     if digit is None:
         return _BLANK
-    foreground = digit.foreground
-    close_up = _crop_around(digit, picture)
+    foreground, left, top, view = digit.foreground, 0, 0, picture
+    close_up = _close_up_around(digit, picture)
     if close_up is not None:
-        closer = _find_in_picture(close_up)
+        left, top = close_up[:2]
+        view = picture.crop(close_up)
+        closer = _find_in_picture(view)
         if closer is None:
             return _BLANK
         foreground = closer.foreground  # and not its ``several``: the close-up cuts neighbours
-    return _result(foreground, digit.several)
+    scale = max(view.size) / max(foreground.shape), largest / max(picture.size)
+    return _result(foreground, digit.several)._replace(box=bounding_box(foreground > 0, (left, top), scale))
+
+
+def bounding_box(
+    mask: NDArray[np.bool_], corner: tuple[int, int] = (0, 0), scale: tuple[float, float] = (1, 1)
+) -> Box | None:
+    """Where a mask is true.
+
+    Args:
+        mask: bool (height, width) of a view of a decoded picture.
+        corner: Left and top of the view, in pixels of the decoded picture.
+        scale: Pixels of the decoded picture for one of the mask, and of the file for one of the decoded picture.
+
+    Returns:
+        Left, top, width and height in pixels of the file. None where nothing is true.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    (x, y), (in_view, in_file) = corner, scale
+    edges = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+    left, top, right, bottom = (
+        round((start + edge * in_view) * in_file) for start, edge in zip((x, y, x, y), edges, strict=True)
+    )
+    return left, top, right - left, bottom - top
 
 
 def preprocess_pixels(pixels: NDArray[Any]) -> PreprocessedImage:
@@ -113,10 +147,12 @@ def preprocess_pixels(pixels: NDArray[Any]) -> PreprocessedImage:
         return _BLANK
     on_dark = brightness if has_dark_border(brightness) else remove_bands(brightness)
     if on_dark is not None:  # the network tells whether there are several digits
-        return PreprocessedImage(on_dark if is_placed(on_dark) else normalise(on_dark.astype(np.float32)))
+        if is_placed(on_dark):
+            return PreprocessedImage(on_dark)
+        return PreprocessedImage(normalise(on_dark.astype(np.float32)), box=bounding_box(on_dark > 0))
     digit = _find_digit(brightness, MIN_SMALL_DEVIATIONS)
     if digit is not None:
-        return _result(digit.foreground, digit.several)
+        return _result(digit.foreground, digit.several)._replace(box=bounding_box(digit.foreground > 0))
     # So few pixels do not tell strokes from coarse grain. The network gets all that there is: it knows noise.
     return _stretch(remove_local_background(brightness))
 
@@ -194,8 +230,10 @@ def _find_digit(brightness: UInt8Image, min_deviations: float = MIN_DEVIATIONS) 
     return _Digit(foreground, found.several, inner)
 
 
-def _crop_around(digit: _Digit, picture: Image.Image) -> Image.Image | None:
-    """The part of a picture around a digit that has few pixels; None where the picture has no more of them.
+def _close_up_around(digit: _Digit, picture: Image.Image) -> tuple[int, int, int, int] | None:
+    """The part of a picture around a digit that has few pixels: left, top, right and bottom.
+
+    None where the picture has no more pixels of it.
 
     Args:
         digit: Found on a smaller scale than the picture's.
@@ -215,7 +253,7 @@ def _crop_around(digit: _Digit, picture: Image.Image) -> Image.Image | None:
         min(y + radius, within_rows.stop),
     )
     left, top, right, bottom = (round(edge * scale) for edge in edges)
-    return picture.crop((left, top, min(right, picture.width), min(bottom, picture.height)))
+    return left, top, min(right, picture.width), min(bottom, picture.height)
 
 
 def _stretch(foreground: UInt8Image) -> PreprocessedImage:

@@ -163,6 +163,30 @@ def test_pages(service: httpx.Client) -> None:
     assert service.get("/feedback", params={"limit": 5}).json()["next"] is None
 
 
+def test_the_newest_first_and_how_many_there_are(service: httpx.Client) -> None:
+    for seed in range(3):
+        service.post("/feedback", files={"file": digit(seed)}, data={"label": "4"}).raise_for_status()
+    page = service.get("/feedback", params={"limit": 2, "before": 2**31 - 1}).json()
+    assert [kept["id"] for kept in page["feedback"]] == [3, 2]
+    assert (page["next"], page["total"]) == (2, 3)
+    rest = service.get("/feedback", params={"before": page["next"]}).json()
+    assert [kept["id"] for kept in rest["feedback"]] == [1]
+    assert rest["next"] is None
+
+
+def test_what_was_sent_can_be_taken_back(service: httpx.Client) -> None:
+    for seed in range(2):
+        service.post("/feedback", files={"file": digit(seed)}, data={"label": "4"}).raise_for_status()
+    reply = service.delete("/feedback/1")
+    assert (reply.status_code, reply.content) == (204, b"")
+    assert [kept["id"] for kept in service.get("/feedback").json()["feedback"]] == [2]
+    problem = check(service.delete("/feedback/1"), 404, "there is no correction 1", "GET /feedback")
+    assert problem["type"] == "urn:digits:problem:feedback-not-found"
+    assert service.delete("/feedback/0").status_code == 422
+    check(service.delete("/feedback/2", headers={"authorization": "Bearer wrong-token-altogether"}), 401, "admin token")
+    assert service.get("/feedback").json()["total"] == 1
+
+
 @pytest.mark.parametrize(
     ("body", "status", "word"),
     [
@@ -191,7 +215,10 @@ def test_bad_input_is_told_and_not_kept(client: httpx.Client, body: dict[str, An
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong-token-altogether"}])
-@pytest.mark.parametrize(("method", "path"), [("POST", "/feedback"), ("GET", "/feedback"), ("GET", "/feedback/export")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/feedback"), ("GET", "/feedback"), ("GET", "/feedback/export")],
+)
 def test_it_needs_the_token(client: httpx.Client, method: str, path: str, headers: dict[str, str]) -> None:
     """Pictures are their senders' own, so reading them needs it, too."""
     reply = client.request(method, path, headers=headers)

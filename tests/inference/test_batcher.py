@@ -679,3 +679,23 @@ def test_a_call_under_way_is_answered_though_nobody_refers_to_the_batcher(is_fas
         assert values(await answer) == [1, 201, 2, 202, 3, 203]
 
     run(scenario())
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_the_network_alone_can_be_asked(is_fast: bool) -> None:
+    """The stage after a fast first one, or the first one in the thread: what it leaves undecided is final."""
+
+    async def scenario() -> None:
+        cascade, found = networks(8, 4, 1, is_fast=is_fast)
+        for network in found:
+            network.let_go()
+        batcher = Batcher(cascade)
+        rows = await batcher.submit(images(1, UNDECIDED, UNDECIDED + 1, 2, 3), network_only=True)
+        assert values(rows) == [1, UNDECIDED, UNDECIDED + 1, 2, 3]
+        stage = int(is_fast)
+        assert stages(rows) == [stage] * 5
+        assert [bool(network.runs) for network in found] == [number == stage for number in range(3)]
+        # Others go through all stages as before.
+        assert stages(await batcher.submit(images(UNDECIDED))) == [2]
+
+    run(scenario())

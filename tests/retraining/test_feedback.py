@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from PIL import Image
 
+from app import tables
 from app.database import Database
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, FeedbackNotFound
 from app.retraining.feedback import Example, Feedback
 from tests.support.images import encode, handwritten
 from training.feedback import load
@@ -76,6 +78,40 @@ def test_pages(feedback: Feedback) -> None:
         pages.append([kept.id for kept in page])
         last = page[-1].id
     assert pages == [ids[:3], ids[3:6], ids[6:]]
+
+
+def test_the_newest_come_first_where_they_are_asked_for(feedback: Feedback) -> None:
+    kept = [feedback.keep(example(seed), 7)[0].id for seed in range(5)]
+    assert feedback.count() == 5
+    assert [found.id for found in feedback.newest(3, 2**31 - 1)] == kept[:1:-1]
+    assert [found.id for found in feedback.newest(3, kept[2])] == kept[1::-1]
+
+
+def test_what_is_removed_is_gone_with_its_labels(feedback: Feedback, base: Database) -> None:
+    first, _ = feedback.keep(example(0), 7)
+    second, _ = feedback.keep(example(1), 7)
+    feedback.keep(example(0), 1)
+    feedback.remove(first.id)
+    assert [found.id for found in feedback.page(10, 0)] == [second.id]
+    with base.reading() as connection:
+        assert connection.execute(sa.select(tables.labels.c.feedback)).scalars().all() == [second.id]
+    for call in (feedback.remove, feedback.sent):
+        with pytest.raises(FeedbackNotFound, match="GET /feedback"):
+            call(first.id)
+    again, new = feedback.keep(example(0), 7)
+    assert new
+    assert again.id > second.id  # a number is never given twice
+
+
+def test_what_is_removed_while_an_archive_is_written_is_left_out(feedback: Feedback) -> None:
+    kept = [feedback.keep(example(seed), 7)[0].id for seed in range(3)]
+    pieces = feedback.archive()
+    content = next(pieces)
+    feedback.remove(kept[1])
+    with zipfile.ZipFile(io.BytesIO(content + b"".join(pieces))) as archive:
+        lines = [json.loads(line) for line in archive.read("feedback.jsonl").splitlines()]
+        assert [line["id"] for line in lines] == [kept[0], kept[2]]
+        assert len(archive.namelist()) == 5
 
 
 def test_the_archive_is_what_training_reads(feedback: Feedback, tmp_path: Path) -> None:
