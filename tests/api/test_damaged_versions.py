@@ -165,6 +165,7 @@ RECOVERS_AFTER = ("model.keras missing", "a graph that is none", "no folder")
 def test_a_damaged_version_is_never_served(
     client: httpx.Client, models: Path, sound: NDArray[np.float32], caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
+    back_to_the_first(client, models)  # so that nothing of the test before is counted any more
     number, before = next(numbers), store.current(models)
     version = add(models, number)
     DAMAGES[name](version)
