@@ -14,7 +14,7 @@ clients := .venv-clients/.ready
 .PHONY: serve test test-clients test-docker lint train image up clean
 
 serve: $(ready)
-	@echo "Digits serves at http://127.0.0.1:$(PORT), and explains itself at http://127.0.0.1:$(PORT)/docs."
+	@echo "Open http://127.0.0.1:$(PORT) to draw a digit, and http://127.0.0.1:$(PORT)/docs to try every call."
 	$(bin)/digits serve --port $(PORT)
 
 test: $(ready)
