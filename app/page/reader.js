@@ -11,7 +11,7 @@ export class Reader {
 	#number = 0;
 	#answered = 0;
 	#explained = 0;
-	#settled = false;
+	#idle = false;
 	#running = null;
 	#show;
 	#fail;
@@ -27,17 +27,17 @@ export class Reader {
 		this.#busy = busy;
 	}
 
-	/** There is something new to read. body(): what to send, made when it is sent. settled: it will not change soon. */
-	read(body, settled) {
+	/** There is something new to read. body(): what to send, made when it is sent. idle: it will not change soon. */
+	read(body, idle) {
 		this.#body = body;
 		this.#number++;
-		this.#settled = settled;
+		this.#idle = idle;
 		this.#go();
 	}
 
 	/** What was to be read will not change soon, so it is worth an explanation. */
 	settle() {
-		this.#settled = true;
+		this.#idle = true;
 		this.#go();
 	}
 
@@ -56,7 +56,7 @@ export class Reader {
 	#next() {
 		if (!this.#body) return null;
 		if (this.#answered < this.#number) return "predict";
-		return this.#settled && this.#explained < this.#number ? "predict?explain=true" : null;
+		return this.#idle && this.#explained < this.#number ? "predict?explain=true" : null;
 	}
 
 	async #go() {
