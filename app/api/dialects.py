@@ -1,8 +1,9 @@
 """Reads requests and writes replies for both client dialects: compressed if wanted, with any Content-Type."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from fastapi import APIRouter
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,6 +44,32 @@ class CallRoute(Route):
         """Match a request, and add the route to its scope."""
         match, child_scope = super().matches(scope)
         return match, child_scope if match is Match.NONE else {**child_scope, "route": self}
+
+
+def add_get_routes(
+    router: APIRouter,
+    paths: Sequence[str],
+    parameters: Sequence[dict[str, Any]],
+    routes: Sequence[tuple[str, Callable[..., Any], str, dict[int | str, dict[str, Any]]]],
+) -> None:
+    """Add the same routes below each path of a model.
+
+    Args:
+        router: The router of the dialect.
+        paths: Of the model, and of a version of it.
+        parameters: The documentation of each path's parameters.
+        routes: Suffix of the path, endpoint, summary, and documented replies of each route.
+    """
+    for path, documented in zip(paths, parameters, strict=True):
+        for suffix, endpoint, summary, responses in routes:
+            router.add_api_route(
+                path + suffix,
+                endpoint,
+                methods=["GET"],
+                summary=summary,
+                openapi_extra=documented,
+                responses=responses,
+            )
 
 
 async def read_message(request: Request, services: Services, parse: Callable[[bytes], T]) -> T:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from app.api import dialect_docs
 from app.api.auth import ADMIN
 from app.api.dataplane import predict_many
-from app.api.dialects import CallRoute, json_reply, read_message, respond
+from app.api.dialects import CallRoute, add_get_routes, json_reply, read_message, respond
 from app.api.open_inference_messages import INPUT, OUTPUTS, PROBABILITIES, InferRequest, parse_infer, write_infer
 from app.api.replies import JSON
 from app.api.tensors import parse_json
@@ -193,21 +193,17 @@ async def _statistics(request: Request, model: LoadedModel) -> Response:
     )
 
 
-for _path, _parameters in zip(MODEL_PATHS, (dialect_docs.MODEL, dialect_docs.MODEL_VERSION), strict=True):
-    for _suffix, _endpoint, _summary, _responses in (
+add_get_routes(
+    router,
+    MODEL_PATHS,
+    (dialect_docs.MODEL, dialect_docs.MODEL_VERSION),
+    (
         ("", metadata, "Inputs and outputs", dialect_docs.METADATA),
         ("/ready", model_ready, "Can the model predict?", dialect_docs.MODEL_READY),
         ("/config", config, "Configuration", dialect_docs.CONFIG),
         ("/stats", statistics, "Statistics", dialect_docs.MODEL_STATISTICS),
-    ):
-        router.add_api_route(
-            _path + _suffix,
-            _endpoint,
-            methods=["GET"],
-            summary=_summary,
-            openapi_extra=_parameters,
-            responses=_responses,
-        )
+    ),
+)
 
 
 @router.post(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import dialect_docs
 from app.api.dataplane import predict_many
-from app.api.dialects import CallRoute, json_reply, read_message, respond
+from app.api.dialects import CallRoute, add_get_routes, json_reply, read_message, respond
 from app.api.tf_serving_messages import parse_predict, signature_def, write_predict
 from app.errors import MalformedBody, Stopping, VersionNotFound
 from app.inference.manager import LoadedModel
@@ -135,19 +135,15 @@ async def metadata(request: Request) -> Response:
     )
 
 
-for _path, _parameters in zip(MODEL_PATHS, dialect_docs.V1_PATHS, strict=True):
-    for _suffix, _endpoint, _summary, _responses in (
+add_get_routes(
+    router,
+    MODEL_PATHS,
+    dialect_docs.V1_PATHS,
+    (
         ("", status, "Does the model serve?", dialect_docs.V1_STATUS),
         ("/metadata", metadata, "Signatures", dialect_docs.V1_METADATA),
-    ):
-        router.add_api_route(
-            _path + _suffix,
-            _endpoint,
-            methods=["GET"],
-            summary=_summary,
-            openapi_extra=_parameters,
-            responses=_responses,
-        )
+    ),
+)
 
 # Starlette routes, as in ``predictions``.
 routes = [
